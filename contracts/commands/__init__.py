@@ -1,0 +1,1 @@
+"""Commands: what upstream services ask for. One module a noun."""

@@ -1,0 +1,41 @@
+"""What every command model has, and how a refused one is explained."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+FAULTS = 50  # explained at most; a body may hold any number
+FIELD_CHARACTERS = 200  # of a field's name, which may be the sender's invention
+
+_MESSAGES = {
+    "extra_forbidden": "is not a field of this message; remove it",
+    "missing": "is required",
+    "model_type": "must be a JSON object",
+    "dict_type": "must be a JSON object",
+    "list_type": "must be a JSON array",
+    "uuid_parsing": "must be a UUID",
+    "string_too_short": "must not be blank; leave the field out instead",
+}
+
+
+class Command(BaseModel):
+    """The ``data`` of a command. An unknown field is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    TYPE: ClassVar[str]
+    VERSION: ClassVar[str] = "1.0"
+
+
+def validation_errors(error: ValidationError) -> list[dict[str, str]]:
+    """One ``{"field", "message"}`` a fault, the field dotted; values that were given are never quoted."""
+    errors = []
+    for fault in error.errors(include_url=False, include_input=False)[:FAULTS]:
+        field = ".".join(str(part) for part in fault["loc"] if part != "[key]") or "data"
+        message = _MESSAGES.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
+        for words in ("Input should", "String should", "List should", "Dictionary should"):
+            message = message.replace(words, "must", 1)
+        errors.append({"field": field[:FIELD_CHARACTERS], "message": message})
+    return errors

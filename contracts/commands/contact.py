@@ -1,0 +1,179 @@
+"""contact.create, contact.upsert, contact.update, contact.delete, contact.restore."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+from pydantic.config import JsonDict
+
+from contracts.commands.base import Command
+from contracts.fields import Flag, Text100, Text255, Text500, Whole
+from contracts.reference import Channel, ContactReference, ExternalId, RawIdentifier, Scope
+from contracts.vocabulary import ContactStatus
+
+ATTRIBUTES = 200  # of a contact
+TAGS = 500
+IDENTIFIERS = 100
+UNSET = 200
+MAX_VERSION = 2**63 - 1
+
+AttributeKey = Annotated[str, Field(min_length=1, max_length=100)]
+Attributes = Annotated[dict[AttributeKey, Any], Field(max_length=ATTRIBUTES)]
+Tags = Annotated[list[Text100], Field(max_length=TAGS)]
+Region = Annotated[
+    str,
+    StringConstraints(pattern="^[A-Za-z]{2}$", to_upper=True),
+    Field(description="Two letters; where numbers without a country code belong"),
+]
+
+UNSETTABLE = ("first_name", "last_name", "email", "phone", "avatar_url", "source", "external_id")
+
+
+class IdentifierInput(BaseModel):
+    """An identifier that a contact is given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channel: Channel
+    identifier: RawIdentifier
+    scope: Scope | None = None
+    is_primary: Flag | None = None
+    is_verified: Flag | None = None
+    shared: Flag | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class ContactFields(Command):
+    """What contact.create and contact.upsert share."""
+
+    first_name: Text100 | None = None
+    last_name: Text100 | None = None
+    email: Text255 | None = None
+    phone: Text255 | None = None
+    avatar_url: Text500 | None = None
+    status: ContactStatus | None = None
+    source: Text100 | None = None
+    external_id: ExternalId | None = None
+    attributes: Attributes | None = None
+    tags: Tags | None = None
+    identifiers: Annotated[list[IdentifierInput], Field(max_length=IDENTIFIERS)] | None = None
+    region: Region | None = None
+
+
+class ContactCreate(ContactFields):
+    """Make a contact. Rejected when an identifier or the external id is another's."""
+
+    TYPE: ClassVar[str] = "contact.create"
+
+
+class ContactUpsert(ContactFields):
+    """Find the contact, or make it; ``fill`` writes only what is empty."""
+
+    TYPE: ClassVar[str] = "contact.upsert"
+
+    contact: ContactReference | None = None
+    mode: Literal["fill", "overwrite"] = "fill"
+
+    @model_validator(mode="after")
+    def _names_somebody(self) -> Self:
+        if not (self.contact or self.external_id or self.email or self.phone or self.identifiers):
+            raise ValueError("give at least one of contact, external_id, email, phone or identifiers")
+        return self
+
+
+def _without_null(schema: JsonDict) -> None:
+    """None is how Python says that a field is absent; in JSON it is refused."""
+    properties = schema["properties"]
+    assert isinstance(properties, dict)
+    for name, field in properties.items():
+        assert isinstance(field, dict)
+        options = field.pop("anyOf")
+        assert isinstance(options, list)
+        field.pop("default")
+        (given,) = (option for option in options if option != {"type": "null"})
+        assert isinstance(given, dict)
+        properties[name] = {**field, **given}
+
+
+class ContactSet(BaseModel):
+    """The fields that contact.update may write; attributes merge by key, tags replace the set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_without_null)
+
+    first_name: Text100 | None = None
+    last_name: Text100 | None = None
+    email: Text255 | None = None
+    phone: Text255 | None = None
+    avatar_url: Text500 | None = None
+    status: ContactStatus | None = None
+    source: Text100 | None = None
+    external_id: ExternalId | None = None
+    attributes: Attributes | None = None
+    tags: Tags | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _nothing_is_null(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError("must not be null; name the field in unset instead")
+        return value
+
+
+def _may_be_unset(name: str) -> str:
+    if name not in UNSETTABLE and not (name.startswith("attributes.") and len(name) > len("attributes.")):
+        raise ValueError(f"must be one of {', '.join(UNSETTABLE)} or attributes.<key>")
+    return name
+
+
+class ContactUpdate(Command):
+    """Change a contact: ``set`` writes, ``unset`` empties."""
+
+    TYPE: ClassVar[str] = "contact.update"
+
+    contact: ContactReference
+    set: ContactSet | None = None
+    unset: Annotated[list[Annotated[str, AfterValidator(_may_be_unset)]], Field(max_length=UNSET)] | None = (
+        None
+    )
+    expected_version: Annotated[Whole, Field(ge=1, le=MAX_VERSION)] | None = None
+    region: Region | None = None
+
+    @model_validator(mode="after")
+    def _sets_or_unsets(self) -> Self:
+        given = self.set.model_fields_set if self.set else set()
+        attributes = self.set.attributes or {} if self.set else {}
+        both = sorted(given.intersection(self.unset or ())) + [
+            name
+            for name in self.unset or ()
+            if name.removeprefix("attributes.") in attributes and "." in name
+        ]
+        if both:
+            raise ValueError(f"{', '.join(both)}: is in set and in unset; keep one")
+        return self
+
+
+class ContactDelete(Command):
+    """Delete a contact softly: it keeps its identifiers and can be restored."""
+
+    TYPE: ClassVar[str] = "contact.delete"
+
+    contact: ContactReference
+    reason: Text500 | None = None
+
+
+class ContactRestore(Command):
+    """Bring a deleted contact back."""
+
+    TYPE: ClassVar[str] = "contact.restore"
+
+    contact: ContactReference
+    reason: Text500 | None = None

@@ -1,0 +1,1 @@
+"""Events: what has happened, in the past tense. One module a noun."""

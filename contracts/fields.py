@@ -1,0 +1,31 @@
+"""The kinds of field that commands, events and queries share. Nothing is guessed: text is no number, 1 is not true."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, StrictBool, StrictInt, StringConstraints, WithJsonSchema
+
+from contracts.moments import moment
+
+# White space around text is dropped; what is left must not be empty.
+Text100 = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Text128 = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128)]
+Text255 = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
+Text500 = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+Flag = StrictBool
+Whole = StrictInt
+
+
+def _moment(value: Any) -> datetime:
+    if isinstance(value, datetime):
+        value = value.isoformat()
+    if not isinstance(value, str):
+        raise ValueError("must be text, RFC 3339 with an offset, such as 2026-01-31T12:00:00Z")  # noqa: TRY004 - only this becomes a fault
+    return moment(value)
+
+
+Moment = Annotated[
+    datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})
+]

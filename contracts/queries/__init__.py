@@ -1,0 +1,18 @@
+"""Queries: what may be asked, and what an answer looks like. One module a noun."""
+
+from contracts.queries.base import Answer, Failure, Query
+from contracts.queries.contact import ContactFind, ContactGet, ContactList, ContactTimeline
+from contracts.queries.message import MessageStatus
+from contracts.queries.timeline import TimelineGet
+
+__all__ = [
+    "Answer",
+    "ContactFind",
+    "ContactGet",
+    "ContactList",
+    "ContactTimeline",
+    "Failure",
+    "MessageStatus",
+    "Query",
+    "TimelineGet",
+]

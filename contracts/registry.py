@@ -1,0 +1,114 @@
+"""Type -> model and example: the one place that knows every command, event, query and provider."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from contracts.commands.base import Command
+from contracts.commands.contact import (
+    ContactCreate,
+    ContactDelete,
+    ContactRestore,
+    ContactUpdate,
+    ContactUpsert,
+)
+from contracts.commands.identifier import (
+    IdentifierAdd,
+    IdentifierRemove,
+    IdentifierSetPrimary,
+    IdentifierVerify,
+)
+from contracts.commands.timeline import TimelineRecord
+from contracts.documents import ContactDocument, Document, TimelineDocument
+from contracts.events.base import Event
+from contracts.events.contact import (
+    ContactCreated,
+    ContactDeleted,
+    ContactRejected,
+    ContactRestored,
+    ContactTagged,
+    ContactUntagged,
+    ContactUpdated,
+)
+from contracts.events.timeline import TimelineEvent
+from contracts.queries import (
+    ContactFind,
+    ContactGet,
+    ContactList,
+    ContactTimeline,
+    MessageStatus,
+    Query,
+    TimelineGet,
+)
+from contracts.queries.answers import ContactMeta, ListMeta, MessageStatusDocument, Meta, TimelineMeta
+from contracts.vocabulary import Category
+from contracts.webhooks import PROVIDERS
+
+COMMANDS: Final[Mapping[str, type[Command]]] = {
+    model.TYPE: model
+    for model in (
+        ContactCreate,
+        ContactUpsert,
+        ContactUpdate,
+        ContactDelete,
+        ContactRestore,
+        IdentifierAdd,
+        IdentifierRemove,
+        IdentifierVerify,
+        IdentifierSetPrimary,
+        TimelineRecord,
+    )
+}
+
+EVENTS: Final[Mapping[str, type[Event]]] = {
+    **{
+        model.TYPE: model
+        for model in (
+            ContactCreated,
+            ContactUpdated,
+            ContactDeleted,
+            ContactRestored,
+            ContactTagged,
+            ContactUntagged,
+            ContactRejected,
+        )
+    },
+    **{f"timeline.{category}": TimelineEvent for category in Category},
+}
+
+
+class QueryEntry(NamedTuple):
+    """A query: what asks, and what answers. ``many``: the answer's data is a list of documents."""
+
+    request: type[Query]
+    document: type[Document]
+    meta: type[Meta]
+    many: bool = False
+
+
+QUERIES: Final[Mapping[str, QueryEntry]] = {
+    entry.request.NAME: entry
+    for entry in (
+        QueryEntry(ContactGet, ContactDocument, ContactMeta),
+        QueryEntry(ContactFind, ContactDocument, ContactMeta),
+        QueryEntry(ContactList, ContactDocument, ListMeta, many=True),
+        QueryEntry(ContactTimeline, TimelineDocument, TimelineMeta, many=True),
+        QueryEntry(TimelineGet, TimelineDocument, Meta),
+        QueryEntry(MessageStatus, MessageStatusDocument, Meta),
+    )
+}
+
+
+def example(type: str) -> Any:  # noqa: A002 - the envelope's own word
+    """The ``data`` of "command.contact.create", "contact.created", "webhook.whatsapp", …
+
+    Of a query ("query.contact.get"): ``{"request", "answer"}``. Raises FileNotFoundError.
+    """
+    return orjson.loads(files("contracts").joinpath("examples", f"{type}.json").read_bytes())
+
+
+__all__ = ["COMMANDS", "EVENTS", "PROVIDERS", "QUERIES", "QueryEntry", "example"]

@@ -1,0 +1,135 @@
+"""The neutral webhook, provider ``message``: one message of any channel, as a service of one's own would send it."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
+
+from contracts.envelope import Envelope
+from contracts.reference import Channel
+from contracts.webhooks.fields import IDENTIFIER_LIMIT, MESSAGE_ID_LIMIT, THREAD_LIMIT, is_person, name_of
+from contracts.webhooks.items import Item, NamedIdentifier, PayloadError
+from contracts.webhooks.naming import GENERAL, consent_of, event_type, keyword_of
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _not_blank(text: str) -> str:
+    stripped = text.strip()
+    if not stripped:
+        raise ValueError("blank")
+    return stripped
+
+
+def _blank_is_absent(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _rfc3339(value: Any) -> Any:
+    if value is not None and not (isinstance(value, str) and _RFC3339.fullmatch(value)):
+        raise ValueError("not an RFC 3339 time")
+    return value
+
+
+def _in_utc(value: datetime | None) -> datetime | None:
+    try:
+        return value.astimezone(UTC) if value is not None else None
+    except OverflowError:
+        raise ValueError("outside the years 1 to 9999") from None
+
+
+IdentifierText = Annotated[str, Field(max_length=IDENTIFIER_LIMIT), AfterValidator(_not_blank)]
+Scope = Annotated[str | None, Field(max_length=IDENTIFIER_LIMIT)]
+Thread = Annotated[str | None, Field(max_length=THREAD_LIMIT), BeforeValidator(_blank_is_absent)]
+
+
+class FurtherIdentifier(BaseModel):
+    """Another identifier of the same person."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    channel: Channel
+    identifier: IdentifierText
+    scope: Scope = None
+
+
+class NeutralMessage(BaseModel):
+    """``from`` is the person's address, whichever way the message went."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    channel: Channel
+    direction: Literal["inbound", "outbound"] = "inbound"
+    from_: IdentifierText = Field(alias="from")
+    scope: Scope = None
+    profile_name: str | None = None
+    message_id: Annotated[
+        str | None, Field(max_length=MESSAGE_ID_LIMIT), BeforeValidator(_blank_is_absent)
+    ] = None
+    text: str | None = None
+    occurred_at: Annotated[AwareDatetime | None, BeforeValidator(_rfc3339), AfterValidator(_in_utc)] = None
+    session_id: Thread = None
+    thread_id: Thread = None
+    identifiers: Annotated[list[FurtherIdentifier], Field(max_length=100)] = []
+
+
+def parse(envelope: Envelope) -> list[Item]:
+    """The message, or nothing where its sender is no person; raises PayloadError naming the field that is wrong."""
+    data = envelope.data
+    if type(data) is not dict:
+        raise PayloadError("data", "not an object")
+    try:
+        message = NeutralMessage.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise PayloadError(".".join(map(str, first["loc"])) or "data", first["msg"]) from None
+    channel = message.channel
+    if not is_person(channel, message.from_):
+        return []
+    outbound = message.direction == "outbound"
+    message_id = message.message_id or envelope.id
+    # An envelope's id is unique only within its source.
+    key = (
+        f"message:{channel}:{message_id}"
+        if message.message_id
+        else f"message:{envelope.source}:{envelope.id}"
+    )
+    payload: dict[str, Any] = {
+        "message_id": message_id,
+        "direction": message.direction,
+        "message_type": "text",
+        "to" if outbound else "from": message.from_,
+    }
+    if message.text:
+        payload["text"] = message.text
+    own = NamedIdentifier(channel, message.from_, message.scope or "")
+    further = (NamedIdentifier(one.channel, one.identifier, one.scope or "") for one in message.identifiers)
+    return [
+        Item(
+            dedupe_key=key,
+            kind="message",
+            channel=channel,
+            identifiers=tuple(dict.fromkeys((own, *further))),
+            type=event_type(channel, "sent" if outbound else "received"),
+            category=GENERAL,
+            occurred_at=message.occurred_at,
+            profile_name=name_of(message.profile_name),
+            description=message.text or None,
+            payload=payload,
+            session_id=message.session_id,
+            thread_id=message.thread_id,
+            touches=True,
+            consent=None if outbound else consent_of(keyword_of(message.text)),
+        )
+    ]
