@@ -1,0 +1,135 @@
+"""The unit of work of one batch: what it reads, what it locks, what it writes, and in which order.
+
+Every transaction takes its locks by class in this order, and within a class sorted by key, so that two batches never wait
+for each other in a circle:
+
+    cursors (the engine) -> contacts -> external ids -> identifiers -> tag names -> statuses, consents -> message ids
+
+Found is not locked: what ``load`` found without a lock is compared with what it reads under the lock, and any difference
+raises ``Restart``. A key that was free and is taken by the time it is inserted raises ``Restart`` as well. So a batch either
+commits on a state that it saw whole, or begins again.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import asyncpg
+
+from storage import contacts, identities, inbox, tags, timeline
+from storage.contacts import ContactKey
+from storage.errors import Restart
+from storage.identities import Lookup
+from storage.inbox import SeenKey
+from storage.rows import Consent, Contact, Identifier, MessageStatus, TimelineEvent
+from storage.tags import TagMapping
+
+
+@dataclass(slots=True)
+class Wanted:
+    """Everything that the messages of a batch refer to."""
+
+    message_ids: set[SeenKey] = field(default_factory=set)
+    contact_ids: set[ContactKey] = field(default_factory=set)
+    external_ids: set[tuple[str, str]] = field(default_factory=set)
+    identifiers: set[Lookup] = field(default_factory=set)
+    tags: bool = False  # whether any message looks at tags
+
+
+@dataclass(slots=True)
+class Loaded:
+    """The state that a batch folds over; its contacts are locked until the transaction ends."""
+
+    at: datetime  # the database's clock
+    first_outcomes: dict[SeenKey, str]
+    answering: dict[ContactKey, uuid.UUID]  # an id as named -> the contact that answers for it
+    external_ids: dict[tuple[str, str], uuid.UUID]
+    owners: dict[Lookup, dict[str, uuid.UUID]]  # scope -> contact
+    contacts: dict[ContactKey, Contact]
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a fold made of it."""
+
+    at: datetime
+    created: list[Contact] = field(default_factory=list)
+    updated: list[Contact] = field(default_factory=list)  # the version rose
+    touched: list[Contact] = field(default_factory=list)  # it did not
+    released: list[ContactKey] = field(default_factory=list)  # gave up the external id that they had
+    identifiers_removed: list[tuple[str, Identifier]] = field(default_factory=list)
+    identifiers_added: list[tuple[ContactKey, Identifier]] = field(default_factory=list)
+    tags_added: list[TagMapping] = field(default_factory=list)
+    tags_removed: list[TagMapping] = field(default_factory=list)
+    events: list[TimelineEvent] = field(default_factory=list)
+    consents: list[Consent] = field(default_factory=list)
+    statuses: list[MessageStatus] = field(default_factory=list)
+    outcomes: dict[SeenKey, str] = field(default_factory=dict)
+
+
+async def load(connection: asyncpg.Connection, wanted: Wanted) -> Loaded:
+    """Find, lock and read. Raises Restart when a finding did not hold once the lock was there."""
+    at, first_outcomes = await inbox.first_outcomes(connection, sorted(wanted.message_ids))
+    answering = await contacts.find(connection, sorted(wanted.contact_ids)) if wanted.contact_ids else {}
+    found = (
+        await contacts.find_external(connection, sorted(wanted.external_ids)) if wanted.external_ids else {}
+    )
+    external_ids = {key: answers for key, (_, answers) in found.items()}
+    owners = await identities.owners(connection, sorted(wanted.identifiers)) if wanted.identifiers else {}
+
+    keys = {(tenant, answers) for (tenant, _), answers in answering.items()}
+    keys |= {(tenant, answers) for (tenant, _), answers in external_ids.items()}
+    keys |= {(lookup.tenant_id, owner) for lookup, by_scope in owners.items() for owner in by_scope.values()}
+    locked: dict[ContactKey, Contact] = {}
+    if keys:
+        in_order = sorted(keys)
+        locked = await contacts.lock(connection, in_order)
+        for key, identifier in await identities.of_contacts(connection, in_order):
+            locked[key].identifiers[identifier.key, identifier.channel] = identifier
+        if wanted.tags:
+            for tenant, contact_id, name in await tags.of_contacts(connection, in_order):
+                contact = locked[tenant, contact_id]
+                contact.tags = contact.tags | {name}
+    loaded = Loaded(at, first_outcomes, answering, external_ids, owners, locked)
+    _verify(loaded, {key for key, (named, answers) in found.items() if named == answers})
+    redirected = sorted(key for key, (named, answers) in found.items() if named != answers)
+    if redirected and await contacts.find_external(connection, redirected) != {
+        k: found[k] for k in redirected
+    }:
+        raise Restart("an external id of a merged contact changed hands meanwhile")
+    return loaded
+
+
+def _verify(loaded: Loaded, own_external_ids: Collection[tuple[str, str]]) -> None:
+    owned = {
+        (tenant, i.key.kind, i.key.identifier, i.key.scope): contact_id
+        for (tenant, contact_id), contact in loaded.contacts.items()
+        for i in contact.identifiers.values()
+    }
+    for lookup, by_scope in loaded.owners.items():
+        for scope, owner in by_scope.items():
+            if owned.get((*lookup, scope)) != owner:
+                raise Restart("an identifier changed hands meanwhile")
+    for tenant, external_id in own_external_ids:
+        owner = loaded.external_ids[tenant, external_id]
+        if loaded.contacts[tenant, owner].external_id != external_id:
+            raise Restart("an external id changed hands meanwhile")
+
+
+async def persist(connection: asyncpg.Connection, changes: Changes) -> None:
+    """Write the changes. Raises Restart when another transaction took a key meanwhile."""
+    await contacts.release(connection, changes.released)
+    await contacts.insert(connection, changes.created)
+    await contacts.update(connection, changes.updated)
+    await contacts.touch(connection, changes.touched)
+    await identities.delete(connection, changes.identifiers_removed)
+    await identities.insert(connection, changes.identifiers_added)
+    await tags.add(connection, changes.tags_added, changes.at)
+    await tags.remove(connection, changes.tags_removed)
+    await timeline.insert_events(connection, changes.events)
+    await timeline.upsert_statuses(connection, changes.statuses)
+    await timeline.upsert_consents(connection, changes.consents)
+    await inbox.record(connection, changes.outcomes, changes.at)

@@ -1,0 +1,5 @@
+"""What storage raises for its callers to act on."""
+
+
+class Restart(Exception):
+    """What was read has changed meanwhile: roll back and apply the batch again. Nothing was lost."""

@@ -1,0 +1,147 @@
+"""Identifiers, set-based: who owns which, and what a contact has.
+
+Invariant: slot 0 of (tenant, kind, identifier, scope) names the owner; every row of that key belongs to the same
+contact and is written while that contact's row is locked.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import asyncpg
+import orjson
+
+from storage import copy
+from storage.contacts import ContactKey
+from storage.rows import Identifier, IdentifierKey
+
+
+class Lookup(NamedTuple):
+    """An identifier to look up in every scope."""
+
+    tenant_id: str
+    kind: str
+    identifier: str
+
+
+# Here and beside: a lateral subquery with offset 0 is looked up key by key. A plain join leaves the planner to walk the
+# whole table instead while it still believes it empty.
+OWNERS = """
+select k.ord::int as ord, i.scope, i.contact_id
+from unnest($1::text[], $2::text[], $3::text[]) with ordinality as k(tenant_id, kind, identifier, ord),
+lateral (
+    select scope, contact_id from channel_identifiers
+    where tenant_id = k.tenant_id and kind = k.kind and identifier = k.identifier and slot = 0
+    offset 0
+) as i
+"""
+
+OF_CONTACTS = """
+select i.tenant_id, i.contact_id, i.id, i.kind, i.identifier, i.scope, i.slot, i.channel, i.raw, i.aliases, i.is_primary,
+    i.is_verified, i.shared, i.metadata, i.created_at
+from unnest($1::text[], $2::uuid[]) as k(tenant_id, contact_id),
+lateral (
+    select * from channel_identifiers where tenant_id = k.tenant_id and contact_id = k.contact_id offset 0
+) as i
+"""
+
+DELETE = """
+delete from channel_identifiers i
+using unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::smallint[]) as k(tenant_id, kind, identifier, scope, slot)
+where i.tenant_id = k.tenant_id and i.kind = k.kind and i.identifier = k.identifier and i.scope = k.scope
+    and i.slot = k.slot
+"""
+
+COLUMNS = (
+    "tenant_id",
+    "kind",
+    "identifier",
+    "scope",
+    "slot",
+    "id",
+    "contact_id",
+    "channel",
+    "raw",
+    "aliases",
+    "is_primary",
+    "is_verified",
+    "shared",
+    "metadata",
+    "created_at",
+)
+
+
+async def owners(
+    connection: asyncpg.Connection, lookups: Sequence[Lookup]
+) -> dict[Lookup, dict[str, uuid.UUID]]:
+    """By identifier: scope -> the contact that owns it there."""
+    rows = await connection.fetch(
+        OWNERS, [k.tenant_id for k in lookups], [k.kind for k in lookups], [k.identifier for k in lookups]
+    )
+    found: dict[Lookup, dict[str, uuid.UUID]] = {}
+    for row in rows:
+        found.setdefault(lookups[row["ord"] - 1], {})[row["scope"]] = row["contact_id"]
+    return found
+
+
+async def of_contacts(
+    connection: asyncpg.Connection, keys: Collection[ContactKey]
+) -> list[tuple[ContactKey, Identifier]]:
+    """Every identifier of the contacts, which the caller has locked."""
+    rows = await connection.fetch(OF_CONTACTS, [k[0] for k in keys], [k[1] for k in keys])
+    return [
+        (
+            (r["tenant_id"], r["contact_id"]),
+            Identifier(
+                id=r["id"],
+                key=IdentifierKey(r["kind"], r["identifier"], r["scope"]),
+                channel=r["channel"],
+                raw=r["raw"],
+                aliases=tuple(r["aliases"]),
+                is_primary=r["is_primary"],
+                is_verified=r["is_verified"],
+                shared=r["shared"],
+                metadata=orjson.loads(r["metadata"]),
+                slot=r["slot"],
+                created_at=r["created_at"],
+            ),
+        )
+        for r in rows
+    ]
+
+
+async def delete(connection: asyncpg.Connection, rows: Sequence[tuple[str, Identifier]]) -> None:
+    """Remove rows, each (tenant, identifier)."""
+    if rows:
+        await connection.execute(
+            DELETE,
+            [t for t, _ in rows],
+            [i.key.kind for _, i in rows],
+            [i.key.identifier for _, i in rows],
+            [i.key.scope for _, i in rows],
+            [i.slot for _, i in rows],
+        )
+
+
+async def insert(connection: asyncpg.Connection, rows: Sequence[tuple[ContactKey, Identifier]]) -> None:
+    """Insert rows, sorted by key. Raises Restart when another transaction took one of the keys meanwhile."""
+    values = [
+        (
+            tenant_id,
+            *(i.key.kind, i.key.identifier, i.key.scope, i.slot),
+            i.id,
+            contact_id,
+            i.channel,
+            i.raw,
+            i.aliases,
+            i.is_primary,
+            i.is_verified,
+            i.shared,
+            orjson.dumps(i.metadata).decode() if i.metadata else "{}",
+            i.created_at,
+        )
+        for (tenant_id, contact_id), i in sorted(rows, key=lambda row: (row[0][0], row[1].key, row[1].slot))
+    ]
+    await copy.insert(connection, "channel_identifiers", COLUMNS, values)

@@ -1,0 +1,65 @@
+"""Message ids that were seen, each with its first outcome: a repeat is answered, not applied.
+
+Invariant: a row is written by the transaction that applied the message, so an id is taken if and only if its effects are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import asyncpg
+
+from storage import copy
+
+
+class SeenKey(NamedTuple):
+    """A message's or an item's identity within its tenant."""
+
+    tenant_id: str
+    digest: bytes  # 16 bytes: see ``digest``
+
+
+def digest(*parts: str) -> bytes:
+    """The 16-byte digest of (source, id). Parts are length-framed, so that no two tuples collide by concatenation."""
+    framed = "".join([f"{len(part)}:{part}" for part in parts])
+    return hashlib.blake2b(framed.encode(), digest_size=16).digest()
+
+
+FIRST_OUTCOMES = """
+select null::text as tenant_id, null::bytea as digest, null::text as outcome, now() as at
+union all
+select m.tenant_id, m.digest, m.outcome, null
+from unnest($1::text[], $2::bytea[]) as k(tenant_id, digest),
+lateral (select * from inbox_messages where tenant_id = k.tenant_id and digest = k.digest offset 0) as m
+"""
+
+EXPIRE = """
+delete from inbox_messages where ctid = any (array(
+    select ctid from inbox_messages where created_at < $1 limit $2
+)) and created_at < $1
+"""
+
+
+async def first_outcomes(
+    connection: asyncpg.Connection, keys: Sequence[SeenKey]
+) -> tuple[datetime, dict[SeenKey, str]]:
+    """The transaction's time, and the first outcome (JSON text) of each key that is taken."""
+    rows = await connection.fetch(FIRST_OUTCOMES, [k.tenant_id for k in keys], [k.digest for k in keys])
+    seen = {SeenKey(r["tenant_id"], r["digest"]): r["outcome"] for r in rows if r["digest"] is not None}
+    return next(r["at"] for r in rows if r["digest"] is None), seen
+
+
+async def record(connection: asyncpg.Connection, outcomes: Mapping[SeenKey, str], at: datetime) -> None:
+    """Take the keys. Raises Restart when another transaction took one of them meanwhile."""
+    in_order = sorted(outcomes, key=lambda key: (key.digest, key.tenant_id))  # as the partitions lie
+    rows = [(*key, outcomes[key], at) for key in in_order]
+    await copy.insert(connection, "inbox_messages", ("tenant_id", "digest", "outcome", "created_at"), rows)
+
+
+async def expire(connection: asyncpg.Connection, older_than: datetime, limit: int) -> int:
+    """Forget at most ``limit`` ids that were taken before ``older_than``; returns how many went."""
+    status: str = await connection.execute(EXPIRE, older_than, limit)
+    return int(status.rsplit(" ", 1)[1])

@@ -1,0 +1,1 @@
+"""Query SQL. Every read goes through ``session.Reads``, which binds it to one tenant."""
