@@ -1,0 +1,186 @@
+"""What the handlers of commands share: the named contact, and the identifiers that a command claims. Pure."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from contracts.reference import ContactReference
+from storage.ids import uuid7
+from storage.rows import Contact, Identifier, IdentifierKey
+from workers import identity
+from workers.directory import Rejection, Scratch
+from workers.handlers.claim import IDENTIFIERS, METADATA_BYTES, Claim, is_full, spelled
+from workers.identity import IdentifierError
+
+PROFILE = ("profile_name", "profile_name_at")  # metadata that only webhooks write
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A contact as a command names it, its identifier canonical. ``any_scope``: the command gives none."""
+
+    id: uuid.UUID | None = None
+    external_id: str | None = None
+    claim: Claim | None = None
+    any_scope: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A command's model with the canonical forms of what it names."""
+
+    model: Any
+    reference: Reference | None = None
+    claims: tuple[Claim, ...] = field(default=())
+
+
+def invalid(name: str, message: str) -> Rejection:
+    """A refusal that names one field and the fix."""
+    return Rejection("invalid", f"{name}: {message}", {"errors": [{"field": name, "message": message}]})
+
+
+def claim(
+    name: str,
+    channel: str,
+    identifier: str,
+    scope: str | None,
+    region: str | None,
+    *,
+    known: bool = False,
+    **flags: Any,
+) -> Claim:
+    """A claim on an identifier as a command spells it. Raises Rejection naming the field.
+
+    ``known``: the command speaks of an identifier that is there already, so a number that a webhook kept raw is found.
+    """
+    canonicalise = identity.canonicalise_inbound if known else identity.canonicalise
+    try:
+        return Claim(channel, identifier, canonicalise(channel, identifier, scope or "", region), **flags)
+    except IdentifierError as error:
+        raise invalid("region" if error.field == "region" else name, error.message) from None
+
+
+def refer(reference: ContactReference, region: str | None) -> Reference:
+    """Raises Rejection naming the field."""
+    if reference.id is not None:
+        return Reference(id=reference.id)
+    if reference.external_id is not None:
+        return Reference(external_id=reference.external_id)
+    assert reference.channel is not None
+    assert reference.identifier is not None
+    given = (reference.channel, reference.identifier, reference.scope)
+    named = claim("contact.identifier", *given, region, known=True)
+    return Reference(claim=named, any_scope=reference.scope is None)
+
+
+def find(scratch: Scratch, reference: Reference) -> Contact | None:
+    """The contact so named, as this message sees it. Raises Rejection ``ambiguous_reference``."""
+    if reference.id is not None:
+        named = scratch.directory.named(scratch.tenant, reference.id)
+        return scratch.contact(named.id) if named else None
+    if reference.external_id is not None:
+        owner = scratch.by_external_id(reference.external_id)
+        return scratch.contact(owner) if owner else None
+    assert reference.claim is not None
+    key = reference.claim.key
+    if not reference.any_scope:
+        owner = scratch.owner(key)
+        return scratch.contact(owner) if owner else None
+    owners = set(scratch.owners(key.kind, key.identifier).values())
+    if len(owners) > 1:
+        raise Rejection(
+            "ambiguous_reference",
+            "contact.scope: several contacts have this identifier, each in a scope of its own; give the scope",
+            {"contact_ids": sorted(str(owner) for owner in owners)},
+        )
+    return scratch.contact(owners.pop()) if owners else None
+
+
+def require(scratch: Scratch, reference: Reference | None, *, deleted: bool = False) -> Contact:
+    """The contact so named. Raises Rejection ``contact_not_found``, or ``contact_deleted`` unless deleted ones will do."""
+    assert reference is not None
+    contact = find(scratch, reference)
+    if contact is None:
+        raise Rejection("contact_not_found", "contact: no contact of this tenant is so named")
+    if contact.deleted_at is not None and not deleted:
+        refuse_deleted(contact)
+    return contact
+
+
+def refuse_deleted(contact: Contact) -> None:
+    raise Rejection(
+        "contact_deleted",
+        "contact: it is deleted; restore it first",
+        {"contact_id": str(contact.id)},
+        contact_id=contact.id,
+    )
+
+
+def refuse_taken(
+    scratch: Scratch, owner: uuid.UUID, taken: Claim, contact_id: uuid.UUID | None = None
+) -> None:
+    raise Rejection(
+        "identifier_taken",
+        f"{taken.channel} {taken.key.identifier}: another contact has this identifier",
+        {
+            "contact_id": str(owner),
+            "channel": taken.channel,
+            "identifier": taken.key.identifier,
+            "deleted": scratch.contact(owner).deleted_at is not None,
+        },
+        contact_id=contact_id,
+    )
+
+
+def give(scratch: Scratch, contact_id: uuid.UUID, claims: Iterable[Claim]) -> None:
+    """Give the contact identifiers that nobody else owns; what it has already takes the flags that the command states."""
+    for given in claims:
+        contact = scratch.contact(contact_id)
+        held = contact.identifiers.get((given.key, given.channel))
+        if held is None:
+            if is_full(contact):
+                raise invalid(
+                    "identifiers", f"the contact has {IDENTIFIERS} identifiers already; remove one first"
+                )
+            held = Identifier(uuid7(), given.key, given.channel, given.raw, created_at=scratch.at)
+            first = not any(i.channel == given.channel and i.is_primary for i in contact.identifiers.values())
+            wanted = replace(held, is_primary=first and given.is_primary is not False)
+        else:
+            wanted = replace(held, aliases=spelled(held, given.raw))
+        wanted = replace(
+            wanted,
+            is_primary=wanted.is_primary
+            if given.is_primary is None
+            else given.is_primary or wanted.is_primary,
+            is_verified=wanted.is_verified if given.is_verified is None else given.is_verified,
+            shared=wanted.shared if given.shared is None else given.shared,
+            metadata=wanted.metadata
+            if given.metadata is None
+            else _metadata(given.metadata, wanted.metadata),
+        )
+        if wanted != contact.identifiers.get((given.key, given.channel)):
+            scratch.put_identifier(contact_id, wanted)
+        if given.is_primary:
+            make_primary(scratch, contact_id, given.key, given.channel)
+
+
+def _metadata(given: dict[str, Any], held: dict[str, Any]) -> dict[str, Any]:
+    """The metadata that a command gives, beside what providers told: that is theirs to change."""
+    if len(orjson.dumps(given)) > METADATA_BYTES:
+        raise invalid("metadata", f"an identifier's metadata takes at most {METADATA_BYTES} bytes as JSON")
+    kept = {name: value for name, value in held.items() if name in PROFILE}
+    return {**{name: value for name, value in given.items() if name not in PROFILE}, **kept}
+
+
+def make_primary(scratch: Scratch, contact_id: uuid.UUID, key: IdentifierKey, channel: str) -> None:
+    """Make one of the contact's identifiers the primary of its channel; the one that was stays, secondary."""
+    contact = scratch.contact(contact_id)
+    for at, identifier in list(contact.identifiers.items()):
+        primary = at == (key, channel)
+        if identifier.channel == channel and identifier.is_primary != primary:
+            scratch.put_identifier(contact_id, replace(identifier, is_primary=primary))

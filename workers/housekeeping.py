@@ -1,0 +1,158 @@
+"""What one instance of the relay does beside publishing: what is kept for a time goes when the time is over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import asyncpg
+import nats.errors
+from nats.aio.client import Client
+
+from contracts.connection import connect as connect_bus
+from contracts.subjects import STREAMS
+from ops.health import Degraded
+from ops.logging import get_logger
+from ops.settings import Settings
+from storage import inbox, outbox, timeline
+from storage.postgres import WRITER, connect
+from workers import streams
+from workers.jetstream import Refused
+from workers.purge import purge
+
+EVERY: Final = 30.0  # seconds
+WEIGH_EVERY: Final = 600.0  # seconds; to weigh the outbox is to read all of its rows
+INBOX_FOR: Final = timedelta(days=30)
+STEP: Final = 500  # rows a statement, so that nobody waits for a lock of ours
+FULL: Final = 0.7  # of a stream's bytes, from which on an operator is told
+
+# What passes, or what an operator can mend. Anything else is a fault of ours.
+TRANSIENT: Final = (
+    OSError,
+    Refused,
+    nats.errors.Error,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
+log = get_logger("workers.housekeeping")
+
+
+class Housekeeping:
+    """``is_ours`` says whether this instance is the one that keeps house at the moment.
+
+    Each step is taken whatever became of the others, so that one stream that is missing does not let another fill up.
+    """
+
+    def __init__(self, settings: Settings, is_ours: Callable[[], bool]) -> None:
+        self._settings = settings
+        self._is_ours = is_ours
+        self._problems: list[str] = []
+        self._weighed = -float("inf")
+
+    async def run(self) -> None:
+        """Until cancelled. Raises what is a fault of ours."""
+        while True:
+            await asyncio.sleep(EVERY)
+            self._problems = await self.once() if self._is_ours() else []
+
+    def problems(self) -> list[str]:
+        """As of the last round."""
+        return self._problems
+
+    async def once(self) -> list[str]:
+        """One round; answers what an operator should know."""
+        problems: list[str] = []
+        async with self._servers(problems) as (client, connection):
+            if connection is not None:
+                with _step("outbox", problems):
+                    await sweep_outbox(connection, weigh=self._is_weighing_due())
+                with _step("message ids", problems):
+                    await sweep_inbox(connection)
+                with _step("partitions", problems):
+                    await timeline.make_partitions(connection, timeline.MONTHS_AHEAD)
+            for spec in STREAMS.values():
+                if client is not None and connection is not None and spec.partitions:
+                    with _step(spec.name, problems):
+                        await purge(client, connection, spec)
+            for name in STREAMS:
+                if client is not None:
+                    with _step(name, problems):
+                        problems += await filling(client, name)
+        return list(dict.fromkeys(problems))
+
+    def _is_weighing_due(self) -> bool:
+        if time.monotonic() - self._weighed < WEIGH_EVERY:
+            return False
+        self._weighed = time.monotonic()
+        return True
+
+    @contextlib.asynccontextmanager
+    async def _servers(
+        self, problems: list[str]
+    ) -> AsyncIterator[tuple[Client | None, asyncpg.Connection | None]]:
+        """Those of the two that can be reached, for as long as the block."""
+        async with contextlib.AsyncExitStack() as closing:
+            client = connection = None
+            with _step("NATS", problems):
+                name = f"housekeeping {self._settings.instance}"
+                client = await connect_bus(self._settings.nats_url, name=name)
+                closing.push_async_callback(client.close)
+            with _step("PostgreSQL", problems):
+                connection = await connect(self._settings.postgres_dsn, WRITER, "rollcall housekeeping")
+                closing.push_async_callback(_close, connection)
+            yield client, connection
+
+
+@contextlib.contextmanager
+def _step(name: str, problems: list[str]) -> Iterator[None]:
+    """What goes wrong in the block is a problem, and the next step is taken."""
+    try:
+        yield
+    except TRANSIENT as error:
+        said = f"{name}: {str(error) or type(error).__name__}"
+        problems.append(Degraded(f"housekeeping: {said}"))
+        log.warning("housekeeping failed", error=said)
+
+
+async def _close(connection: asyncpg.Connection) -> None:
+    with contextlib.suppress(*TRANSIENT):
+        await connection.close(timeout=2)
+
+
+async def sweep_outbox(connection: asyncpg.Connection, *, weigh: bool) -> int:
+    """Delete published rows that have expired, step by step; ``weigh``: also those beyond the bytes kept."""
+    surplus = await outbox.surplus(connection) if weigh else 0
+    total = 0
+    while gone := await outbox.expire(connection, surplus, limit=STEP):
+        total += gone
+    return _told("outbox", total)
+
+
+async def sweep_inbox(connection: asyncpg.Connection) -> int:
+    """Delete message ids that have expired, step by step."""
+    before = datetime.now(UTC) - INBOX_FOR
+    total = 0
+    while gone := await inbox.expire(connection, before, STEP):
+        total += gone
+    return _told("message ids", total)
+
+
+def _told(what: str, rows: int) -> int:
+    if rows:
+        log.info("expired", operation="sweep", what=what, rows=rows)
+    return rows
+
+
+async def filling(client: Client, name: str) -> list[str]:
+    """What an operator should know of a stream's bytes, before it is full."""
+    found = await streams.info(client, name)
+    limit = found["config"].get("max_bytes", -1) if found else -1
+    if found and limit > 0 and (share := found["state"]["bytes"] / limit) > FULL and name != "DEADLETTER":
+        return [Degraded(f"{name} is at {share:.0%} of its max_bytes")]
+    return []

@@ -1,0 +1,126 @@
+"""The inbox worker: raw provider webhooks, each yielding any number of items."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from contracts.webhooks import PROVIDERS
+from contracts.webhooks.items import Item, NamedIdentifier, PayloadError
+from ops import metrics
+from ops.settings import Settings
+from storage.batch import Wanted
+from storage.identities import Lookup
+from storage.inbox import SeenKey, digest
+from storage.rows import IdentifierKey
+from workers import identity
+from workers.apply import apply
+from workers.directory import Scratch
+from workers.engine.record import Applied, Outcome, Record, Undecodable
+from workers.handlers.claim import Claim
+from workers.handlers.inbound import Inbound, handle
+from workers.identity import IdentifierError
+from workers.message import Opened, check_version, open_record
+
+
+@dataclass(slots=True)
+class Webhook:
+    """A decoded webhook: its items with the canonical forms of everyone they speak of."""
+
+    opened: Opened
+    items: tuple[Inbound, ...]
+
+    @property
+    def record(self) -> Record:
+        return self.opened.record
+
+    @property
+    def tenant(self) -> str:
+        return self.opened.tenant
+
+    @property
+    def id(self) -> str:
+        return self.opened.envelope.id
+
+    @property
+    def kind(self) -> str:
+        return self.opened.kind
+
+    @property
+    def correlation_id(self) -> str | None:
+        return self.opened.envelope.correlationid
+
+    @property
+    def reply_to(self) -> str | None:
+        return self.opened.reply_to
+
+    def want(self, wanted: Wanted) -> None:
+        """Say what the items refer to."""
+        for inbound in self.items:
+            wanted.message_ids.add(inbound.seen_key)
+            for claim in (*inbound.claims, *inbound.new_claims):
+                wanted.identifiers.add(Lookup(self.tenant, claim.key.kind, claim.key.identifier))
+
+    def fold(self, scratch: Scratch) -> Outcome:
+        """Apply every item, in order."""
+        if not self.items:
+            metrics.IGNORED.labels("no_items").inc()
+        answers: list[dict[str, Any]] = []
+        touched: set[uuid.UUID] = set()
+        for inbound in self.items:
+            answer, contact_id = handle(scratch, inbound, self.opened)
+            answers.append(answer)
+            if contact_id is not None:
+                touched.add(contact_id)
+        return Outcome("applied", contact_id=touched.pop() if len(touched) == 1 else None, items=answers)
+
+
+class Webhooks:
+    """The processor of the stream WEBHOOK."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def decode(self, record: Record) -> Webhook:
+        opened = open_record(record, self._settings.max_body)
+        provider = opened.kind.partition(".")[2]
+        parse = PROVIDERS.get(provider)
+        if parse is None:
+            raise Undecodable("unknown_type", f"no provider {provider!r} is known", opened.tenant)
+        check_version(opened)
+        try:
+            items = parse(opened.envelope)
+            region = self._settings.region(opened.tenant)
+            return Webhook(opened, tuple([_inbound(item, opened.tenant, provider, region) for item in items]))
+        except PayloadError as error:
+            raise Undecodable("invalid_payload", str(error), opened.tenant) from None
+        except IdentifierError as error:
+            raise Undecodable("invalid_payload", str(error), opened.tenant) from None
+
+    async def apply(self, connection: asyncpg.Connection, messages: Sequence[Webhook]) -> Applied:
+        return await apply(connection, messages)
+
+
+def _inbound(item: Item, tenant: str, provider: str, region: str | None) -> Inbound:
+    return Inbound(
+        item,
+        provider,
+        SeenKey(tenant, digest("item", item.dedupe_key)),
+        tuple([_claim(named, region) for named in item.identifiers]),
+        tuple([_claim(named, region) for named in item.new_identifiers]) if item.new_identifiers else (),
+    )
+
+
+@functools.lru_cache(maxsize=4096)  # the same people write again
+def _claim(named: NamedIdentifier, region: str | None) -> Claim:
+    key: IdentifierKey = identity.canonicalise_inbound(named.channel, named.identifier, named.scope, region)
+    return Claim(named.channel, named.identifier, key)
+
+
+def processor(settings: Settings) -> Webhooks:
+    return Webhooks(settings)

@@ -1,0 +1,17 @@
+"""Every query by name, with what answers it; a module a noun. Pure of transport: subjects and bytes are the worker's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from workers.query_handlers import contact, message, timeline
+from workers.query_handlers.answer import Handler
+
+HANDLERS: Mapping[str, Handler] = {
+    "contact.get": contact.get,
+    "contact.find": contact.find,
+    "contact.list": contact.list_contacts,
+    "contact.timeline": timeline.of_contact,
+    "timeline.get": timeline.get,
+    "message.status": message.status,
+}

@@ -1,0 +1,36 @@
+"""What a worker is to the process that hosts it, and what it is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from ops.settings import Settings
+
+if TYPE_CHECKING:
+    from faststream.nats import NatsBroker
+
+
+class Service(Protocol):
+    """The work of one process. ``workers.host`` says when each method is called."""
+
+    async def run(self) -> None:
+        """Work until ``stop``. Returning unasked, or an exception, ends the process with exit code 1."""
+
+    async def stop(self) -> None:
+        """Take nothing new, finish the batch in hand, release leases, close connections; then ``run`` returns."""
+
+    def problems(self) -> list[str]:
+        """Why this instance is unready, in words an operator can act on; cheap, asked once a request.
+
+        A problem that leaves the rest of the work going on is an ``ops.health.Degraded``.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What a service is made from."""
+
+    name: str  # the worker's
+    settings: Settings
+    broker: NatsBroker  # for request/reply; connected before ``run``, closed after it
