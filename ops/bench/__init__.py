@@ -1,0 +1,5 @@
+"""Benchmarks: workloads, the naive baseline, the report."""
+
+from ops.bench.main import main
+
+__all__ = ["main"]

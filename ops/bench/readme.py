@@ -1,0 +1,83 @@
+"""The table of the README, rendered from the figures of a run: ``python -m ops.bench.readme bench.json``."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+BETWEEN = re.compile(r"(<!-- bench -->\n).*?(<!-- /bench -->)", re.DOTALL)
+
+
+class Line(NamedTuple):
+    """One row of the table."""
+
+    what: str
+    measured: str
+    target: str
+
+
+def lines(figures: Mapping[str, Any]) -> Iterator[Line]:
+    """A row for each figure that the run has; a part of a run has fewer."""
+    throughput = figures.get("throughput", {})
+    if "vs_naive" in throughput:
+        yield Line(
+            "throughput against the naive way", f"{throughput['vs_naive']:.1f} times", "at least 20 times"
+        )
+    if "vs_copy" in throughput:
+        yield Line(
+            "rows written against COPY of the same rows", f"{throughput['vs_copy']:.2f}", "at least 0.33"
+        )
+    if "million" in figures:
+        million = figures["million"]
+        what = f"throughput with {million['contacts']:,} contacts against few"
+        yield Line(what, f"{million['vs_empty']:.2f}", "at least 0.75")
+    if "latency_ms" in figures:
+        latency = figures["latency_ms"]
+        for name, target in (("p50", 8), ("p99", 30)):
+            what = f"webhook published → its event received, {name} at {latency['rate']} messages/s"
+            yield Line(what, f"{latency[name]:.1f} ms", f"at most {target} ms")
+    for worker, peak in sorted(figures.get("memory_mb", {}).items()):
+        yield Line(f"peak memory of {worker}", f"{peak:.0f} MB", "at most 150 MB")
+    if "statements_per_batch" in figures:
+        counts: Mapping[str, int] = figures["statements_per_batch"]
+        what = f"statements a batch of {' / '.join(counts)} messages"
+        yield Line(what, " / ".join(str(count) for count in counts.values()), "the same for each")
+
+
+def table(figures: Mapping[str, Any]) -> str:
+    """Markdown."""
+    rows = [Line("what", "measured", "target"), Line("---", "---", "---"), *lines(figures)]
+    text = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return text + "\nMeasured with `--quick`, which is smaller.\n" if figures.get("quick") else text
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Rewrite the README between its markers. Exit code 64 for wrong usage."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m ops.bench.readme bench.json\n")
+        return 64
+    figures = orjson.loads(Path(arguments[0]).read_bytes())
+    figures["statements_per_batch"] = _by_size(figures.get("statements_per_batch"))
+    if not figures["statements_per_batch"]:
+        del figures["statements_per_batch"]
+    written, found = BETWEEN.subn(lambda marks: marks[1] + table(figures) + marks[2], README.read_text())
+    if found != 1:
+        sys.stderr.write("README.md: there must be one pair of <!-- bench --> and <!-- /bench -->\n")
+        return 64
+    README.write_text(written)
+    return 0
+
+
+def _by_size(counts: Mapping[str, int] | None) -> dict[str, int]:
+    """The file's keys are sorted as text; a reader expects 1, 50, 500."""
+    return dict(sorted((counts or {}).items(), key=lambda item: int(item[0])))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,76 @@
+"""Statements a batch, counted by the server: they must not grow with the messages in it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+
+from contracts import subjects
+from contracts.envelope import Envelope, dump, new_id
+from ops.bench.workload import body, person, status, subject, text
+from ops.settings import Settings
+from storage.postgres import WRITER, connect
+from workers import contacts, inbox
+from workers.engine.batch import Batch, decode
+from workers.engine.breaker import Breaker
+from workers.engine.record import Processor, Record
+from workers.engine.unit import Unit
+
+SIZES = (1, 50, 500)
+COUNT = """
+select coalesce(sum(calls), 0)::int from pg_stat_statements s join pg_roles r on r.oid = s.userid
+where r.rolname = 'rollcall_writer' and query not ilike '%pg_stat_statements%'
+"""
+
+
+async def count(dsn: str, stream: str) -> dict[str, int]:
+    """Statements of a batch of 1, 50 and 500 mixed messages of a stream, once everything is prepared."""
+    owner = await asyncpg.connect(dsn)
+    writer = await connect(dsn, WRITER, "bench")
+    settings = Settings(nats_url="nats://localhost:4222", postgres_dsn=dsn)
+    processor: Processor[Any] = (inbox if stream == "WEBHOOK" else contacts).processor(settings)
+    unit: Unit[Any] = Unit(stream, processor, Breaker())
+    created = datetime.now(UTC)
+    counts: dict[str, int] = {}
+    position = 0
+    try:
+        await owner.execute("create extension if not exists pg_stat_statements")
+        await owner.execute(
+            "insert into cursors (stream, partition, stream_created, sequence) values ($1, 0, $2, 0)",
+            stream,
+            created,
+        )
+        for size in (1, 500, *SIZES):  # the first two prepare
+            records = [_record(stream, position + n + 1, created) for n in range(size)]
+            batch: Batch[Any] = Batch([decode(processor, record) for record in records])
+            before = await owner.fetchval(COUNT)
+            await unit.commit(writer, created, {0: position}, batch)
+            counts[str(size)] = await owner.fetchval(COUNT) - before
+            position += size
+    finally:
+        await writer.close()
+        await owner.close()
+    return {str(size): counts[str(size)] for size in SIZES}
+
+
+def _record(stream: str, n: int, at: datetime) -> Record:
+    who = person(n % 400 + n // 400 * 300)  # some known from earlier batches, some new
+    if stream == "WEBHOOK":
+        change = status(who, n, "read") if n % 3 == 0 else text(who, n)
+        return Record(stream, 0, n, subject(who), {}, body(who, f"statements-{n}", change), at)
+    name, data = _command(n, who.number)
+    message = Envelope(new_id(), "bench", f"command.{name}", data, at)
+    return Record(stream, 0, n, subjects.command(name, who.tenant), {}, dump(message), at)
+
+
+def _command(n: int, number: str) -> tuple[str, dict[str, object]]:
+    about = {"channel": "sms", "identifier": "+" + number}
+    kinds: tuple[tuple[str, dict[str, object]], ...] = (
+        ("contact.upsert", {"phone": "+" + number, "first_name": f"Name {n}", "tags": ["a", f"tag {n % 7}"]}),
+        ("contact.update", {"contact": about, "set": {"attributes": {"n": n}, "tags": [f"tag {n % 5}"]}}),
+        ("identifier.add", {"contact": about, "channel": "email", "identifier": f"n{n}@example.com"}),
+        ("timeline.record", {"contact": about, "type": "note_added", "payload": {"n": n}}),
+    )
+    return kinds[n % len(kinds)]

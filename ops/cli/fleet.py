@@ -1,0 +1,91 @@
+"""``up``, ``worker``, ``demo``: what runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def up(
+    ephemeral: Annotated[
+        bool, typer.Option("--ephemeral", help="Keep the data in a throw-away directory.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Keep the data here; default: ~/.local/share/rollcall.", show_default=False
+        ),
+    ] = None,
+    scale: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME=N,…",
+            help="Instances of a worker: inbox=2,contacts=2; default: one of each.",
+            show_default=False,
+        ),
+    ] = "",
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON when all is ready, no table.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Write the workers' logs to stderr, not to files.")
+    ] = False,
+) -> None:
+    """Run the whole fleet: servers and workers, until Ctrl-C.
+
+    It uses the servers of ROLLCALL_NATS_URL and ROLLCALL_POSTGRES_DSN; where one is not set it starts its own.
+
+    It also migrates the database and declares the streams. SIGINT (Ctrl-C) and SIGTERM end all that it started.
+    """
+    from ops.cli.output import WRONG_USAGE, Failure, hush
+    from ops.settings import SettingsError
+    from ops.supervisor import run
+    from workers.fleet import FLEET
+
+    if ephemeral and data is not None:
+        raise typer.BadParameter("give either --ephemeral or --data", param_hint="--data")
+    counts = dict.fromkeys(FLEET, 1)
+    for part in filter(None, scale.split(",")):
+        name, _, number = part.partition("=")
+        if name not in FLEET:
+            raise typer.BadParameter(
+                f"no worker {name!r}; there are {', '.join(FLEET)}", param_hint="--scale"
+            )
+        if not number.isdigit() or not 0 <= int(number) <= 64:
+            raise typer.BadParameter(f"{part!r} is not NAME=0…64", param_hint="--scale")
+        counts[name] = int(number)
+    hush()
+    try:
+        code = run(counts, data_dir=data, ephemeral=ephemeral, as_json=json, verbose=verbose)
+    except SettingsError as error:
+        raise Failure(str(error), WRONG_USAGE) from None
+    raise typer.Exit(code)
+
+
+def worker(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="inbox, contacts, relay or queries.")],
+) -> None:
+    """Run one worker in the foreground, as a container does.
+
+    It needs ROLLCALL_NATS_URL and ROLLCALL_POSTGRES_DSN; docs/settings.md has every setting.
+    """
+    from ops.settings import load
+    from workers.fleet import FLEET
+
+    if name not in FLEET:
+        raise typer.BadParameter(f"no worker {name!r}; there are {', '.join(FLEET)}", param_hint="NAME")
+    settings = load()
+    import uvloop
+
+    from workers.host import run
+
+    raise typer.Exit(uvloop.run(run(FLEET[name], settings)))
+
+
+def demo() -> None:
+    """Run a fleet for a moment on sample messages, and show what came of them."""
+    from ops.demo import main
+
+    raise typer.Exit(main())

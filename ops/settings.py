@@ -1,0 +1,166 @@
+"""Settings from the environment: ROLLCALL_<NAME>. The one place that knows them all; docs/settings.md is made from it."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as SourceError
+
+from storage.postgres import check_dsn
+
+PREFIX = "ROLLCALL_"
+WRONG_USAGE = 64  # the exit code of everything that the caller must mend in how it calls us
+
+_HOW = {
+    "nats_url": "set it to nats://host:4222, or run `rollcall up`, which brings servers along",
+    "postgres_dsn": "set it to postgresql://user@host:5432/database, or run `rollcall up`, which brings servers along",
+    "tenant_regions": 'give a JSON object such as {"acme": "DE"}',
+    "failpoint": "give <name>:<n>, for example before_commit:3",
+}
+
+
+class SettingsError(Exception):
+    """What is wrong, variable by variable, and how to mend it; never the value, which may be secret."""
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def _instance() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+class BusSettings(BaseSettings):
+    """What a program needs that only speaks on the bus."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
+
+    nats_url: str = Field(repr=False)  # nats://host:4222; several, with commas between them
+    nats_monitor_url: str | None = None  # http://host:8222; `rollcall doctor` asks it for sync_interval
+
+    @field_validator("nats_url")
+    @classmethod
+    def _nats_url(cls, value: str) -> str:
+        for url in value.split(","):
+            if not re.match(r"(nats|tls|wss?)://[^\s/]+", url.strip()) or not _has_port(url.strip()):
+                raise ValueError("not a URL of the form nats://host:4222")
+        return value
+
+    @field_validator("nats_monitor_url")
+    @classmethod
+    def _monitor_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("not a URL of the form http://host:8222")
+        return value and value.rstrip("/")
+
+
+class DatabaseSettings(BaseSettings):
+    """What a program needs that only speaks to the database."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
+
+    postgres_dsn: str = Field(repr=False)  # postgresql://user@host:5432/database
+
+    @field_validator("postgres_dsn")
+    @classmethod
+    def _postgres_dsn(cls, value: str) -> str:
+        return check_dsn(value)
+
+
+class Settings(BusSettings, DatabaseSettings):
+    """What a worker needs."""
+
+    max_body: int = Field(900_000, ge=1_000, le=1_000_000)  # bytes of a message's body
+    default_region: str | None = None  # of numbers without a country code: "DE"
+    tenant_regions: dict[str, str] = {}  # the same by tenant: {"acme": "DE"}
+    batch_size: int = Field(500, ge=1, le=5_000)  # messages a transaction
+    lanes: int = Field(2, ge=1, le=8)  # batches in flight of one worker, a connection each
+    query_connections: int = Field(8, ge=1, le=100)  # of a queries worker; as many queries run at once
+    lease_seconds: float = Field(10, ge=1, le=300)  # until the partitions of a silent instance pass to others
+    stall_seconds: float = Field(30, ge=1)  # unready when messages wait and no position moved for so long
+    probe_seconds: float = Field(30, ge=0.1)  # whoever was stopped tries one message so often
+    grace_seconds: float = Field(20, ge=1)  # for the batch in hand at SIGTERM
+    http_host: str = "127.0.0.1"  # where health and metrics listen; 0.0.0.0 in a container
+    http_port: int = Field(0, ge=0, le=65_535)  # 0: any free one
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"  # DEBUG adds a line a message
+    failpoint: str | None = None  # <name>:<n>, for tests: the worker kills itself there
+    instance: Annotated[str, Field(min_length=1, max_length=100)] = Field(
+        default_factory=_instance
+    )  # a name of its own in leases and logs: host and process id, unless given
+
+    @field_validator("default_region")
+    @classmethod
+    def _default_region(cls, value: str | None) -> str | None:
+        return value if value is None else _region(value)
+
+    @field_validator("tenant_regions")
+    @classmethod
+    def _tenant_regions(cls, value: dict[str, str]) -> dict[str, str]:
+        return {tenant: _region(region) for tenant, region in value.items()}
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _log_level(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("failpoint")
+    @classmethod
+    def _failpoint(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[a-z_]+:[1-9][0-9]*", value):
+            raise ValueError("not of the form <name>:<n>")
+        return value
+
+    def region(self, tenant: str) -> str | None:
+        """The region of a tenant's numbers without a country code."""
+        return self.tenant_regions.get(tenant, self.default_region)
+
+
+def _has_port(url: str) -> bool:
+    """Whether what stands in the place of a port, if anything, is one."""
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        return False
+    return True
+
+
+def _region(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z]{2}", value):
+        raise ValueError("a region is a two-letter country code such as DE")
+    return value.upper()
+
+
+def read(kind: type[S], **given: Any) -> S:
+    """Settings of a kind from the environment; ``given`` goes before it. Raises SettingsError."""
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_url=False, include_context=False, include_input=False):
+            name = str(problem["loc"][0]) if problem["loc"] else ""
+            lines.append(_line(name, "is not set" if problem["type"] == "missing" else problem["msg"]))
+        raise SettingsError("\n".join(dict.fromkeys(lines))) from None
+    except SourceError as error:  # a variable whose JSON cannot be read
+        found = re.search(r'field "(\w+)"', str(error))
+        raise SettingsError(_line(found[1] if found else "", "cannot be read as JSON")) from None
+
+
+def load(**given: Any) -> Settings:
+    """Settings for a program that starts: what is wrong goes to stderr, and the exit code is 64."""
+    try:
+        return read(Settings, **given)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(WRONG_USAGE) from None
+
+
+def _line(name: str, problem: str) -> str:
+    how = _HOW.get(name)
+    return f"{PREFIX}{name.upper()}: {problem.removeprefix('Value error, ')}" + (f"; {how}" if how else "")
