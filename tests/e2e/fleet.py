@@ -1,0 +1,71 @@
+"""A fleet as a user runs it, and commands against it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from ops.supervisor import command
+
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("ROLLCALL_")}
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.stdout)
+
+
+@dataclass
+class Running:
+    process: asyncio.subprocess.Process
+    line: dict[str, Any]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **CLEAN,
+            "ROLLCALL_NATS_URL": self.line["nats_url"],
+            "ROLLCALL_NATS_MONITOR_URL": self.line["nats_monitor_url"] or "",
+            "ROLLCALL_POSTGRES_DSN": self.line["postgres_dsn"],
+        }
+
+    async def rollcall(self, *arguments: str, stdin: bytes = b"", **variables: str) -> Ran:
+        return await rollcall(*arguments, stdin=stdin, environment={**self.environment, **variables})
+
+    async def end(self) -> int:
+        self.process.terminate()
+        return await asyncio.wait_for(self.process.wait(), 40)
+
+
+async def up(*arguments: str, **variables: str) -> Running:
+    """Start ``rollcall up --json`` and wait for its line."""
+    process = await asyncio.create_subprocess_exec(
+        *command("up", "--json", *arguments), stdout=asyncio.subprocess.PIPE, env={**CLEAN, **variables}
+    )
+    assert process.stdout is not None
+    line = await asyncio.wait_for(process.stdout.readline(), 90)
+    assert line, "the fleet did not start; what it said is on stderr"
+    return Running(process, orjson.loads(line))
+
+
+async def rollcall(*arguments: str, stdin: bytes = b"", environment: dict[str, str] | None = None) -> Ran:
+    process = await asyncio.create_subprocess_exec(
+        *command(*arguments),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment or CLEAN,
+    )
+    out, err = await asyncio.wait_for(process.communicate(stdin), 60)
+    assert process.returncode is not None
+    return Ran(process.returncode, out.decode(), err.decode())

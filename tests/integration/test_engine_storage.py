@@ -1,0 +1,147 @@
+"""Leases, cursors and dead letters as the database keeps them."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from storage import cursors, dead_letters, leases
+from storage.dead_letters import NewDeadLetter
+from storage.postgres import WRITER, connect
+
+MADE = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+async def db(database, owner):
+    await owner.execute("truncate cursors, leases, lease_instances, dead_letters")
+    connection = await connect(database, WRITER, "tests")
+    yield connection
+    await connection.close()
+
+
+def letter(**given: object) -> NewDeadLetter:
+    fields = {
+        "stream": "WEBHOOK", "tenant": "acme", "partition": 1, "position": 7, "subject": "webhook.message.acme.k",
+        "reason": "not_json", "detail": "d", "headers": {}, "body": b"x", "broker_time": MADE,
+    }  # fmt: skip
+    return NewDeadLetter(**(fields | given))
+
+
+async def test_a_cursor_moves_only_from_where_it_is(db):
+    await cursors.ensure(db, "S", [0, 1, 2], MADE)
+    await cursors.ensure(db, "S", [2, 3], MADE + timedelta(1))  # what is there stays
+    assert await cursors.compare_and_set(db, "S", MADE, {0: 0, 1: 0}, {0: 5, 1: 6})
+    async with db.transaction():
+        assert not await cursors.compare_and_set(db, "S", MADE, {0: 5, 1: 0}, {0: 9, 1: 9})
+        raise_back = await cursors.load(db, "S", [1])
+    assert raise_back[1].sequence == 6
+    assert not await cursors.compare_and_set(db, "S", MADE + timedelta(1), {1: 6}, {1: 7})
+    found = await cursors.load(db, "S")
+    assert {p: c.sequence for p, c in found.items()}[2] == 0
+    assert found[3].stream_created == MADE + timedelta(1)
+    await cursors.adopt(db, "S", MADE + timedelta(2), {0: 1, 9: 4})
+    found = await cursors.load(db, "S", [0, 9])
+    assert found == {0: (1, MADE + timedelta(2)), 9: (4, MADE + timedelta(2))}
+
+
+@pytest.mark.parametrize(
+    ("resources", "instances", "share"), [(33, 1, 33), (33, 2, 17), (33, 3, 11), (4, 8, 1), (4, 0, 4)]
+)
+def test_fair_shares_cover_everything(resources, instances, share):
+    assert leases.fair_share(resources, instances) == share
+
+
+async def test_leases_pass_from_hand_to_hand(db):
+    await leases.ensure(db, "L", range(4))
+    first = await leases.beat(db, "L", "one", 60)
+    assert first == (frozenset(), 1, 4)
+    assert (await leases.claim(db, "L", "one", 60, 3)).keys() == {0, 1, 2}
+    assert await leases.beat(db, "L", "two", 60) == (frozenset(), 2, 1)
+    assert await leases.claim(db, "L", "two", 60, 2) == {3: ""}
+    await leases.release(db, "L", "one", [2])
+    assert await leases.claim(db, "L", "two", 60, 1) == {2: ""}
+    assert (await leases.beat(db, "L", "one", 60)).owned == {0, 1}
+    await leases.leave(db, "L", "one")
+    assert await leases.beat(db, "L", "two", 60) == (frozenset({2, 3}), 1, 2)
+
+
+async def test_an_expired_lease_is_anyones(db):
+    await leases.ensure(db, "L", range(2))
+    await leases.beat(db, "L", "one", -1)
+    await leases.claim(db, "L", "one", -1, 2)
+    assert await leases.beat(db, "L", "two", 60) == (frozenset(), 1, 2)
+    assert await leases.claim(db, "L", "two", 60, 1) == {0: "one"}  # and from whom
+    assert (await leases.beat(db, "L", "one", 60)).owned == {1}  # nobody took it: it is still ours
+
+
+async def test_two_claims_at_once_share_nothing(db, database):
+    await leases.ensure(db, "L", range(10))
+    other = await connect(database, WRITER, "tests")
+    async with db.transaction():
+        mine = await leases.claim(db, "L", "one", 60, 6)
+        theirs = await leases.claim(other, "L", "two", 60, 6)
+    await other.close()
+    assert len(mine) == 6
+    assert len(theirs) == 4
+    assert not mine.keys() & theirs.keys()
+
+
+async def test_what_postgres_cannot_hold_is_mended_but_the_body(db):
+    hostile = "a\0b\ud800"
+    (id_,) = await dead_letters.insert(
+        db,
+        [
+            letter(
+                subject=hostile,
+                detail=hostile * 1000,
+                headers={hostile: hostile},
+                body=b"\0\xff",
+                tenant=hostile,
+            )
+        ],
+    )
+    found = await dead_letters.show(db, id_)
+    assert found is not None
+    assert found.body == b"\0\xff"
+    assert found.subject == "a\ufffdb?"
+    assert found.headers == {"a\ufffdb?": "a\ufffdb?"}
+    assert len(found.detail) == dead_letters.DETAIL
+
+
+async def test_listing_and_pages(db):
+    ids = await dead_letters.insert(
+        db,
+        [
+            letter(position=n, tenant="acme" if n % 2 else "globex", reason="r" + str(n % 3))
+            for n in range(10)
+        ],
+    )
+    everything = await dead_letters.listed(db)
+    assert [found.id for found in everything] == ids
+    assert {found.body for found in everything} == {b""}
+    assert [found.position for found in await dead_letters.listed(db, tenant="acme")] == [1, 3, 5, 7, 9]
+    assert [found.position for found in await dead_letters.listed(db, reason="r0", limit=2)] == [0, 3]
+    assert [found.position for found in await dead_letters.listed(db, after=ids[7])] == [8, 9]
+    assert await dead_letters.listed(db, stream="COMMAND") == []
+    assert await dead_letters.show(db, uuid.uuid4()) is None
+
+
+async def test_what_waits_to_be_announced_is_bounded_in_bytes(db):
+    ids = await dead_letters.insert(db, [letter(body=b"x" * 100), letter(body=b"y" * 50), letter(body=b"z")])
+    assert [found.id for found in await dead_letters.unpublished(db, 10, 10)] == ids[:1]
+    assert [found.id for found in await dead_letters.unpublished(db, 10, 150)] == ids[:2]
+    assert [found.id for found in await dead_letters.unpublished(db, 1, 1000)] == ids[:1]
+    await dead_letters.mark_published(db, ids[:2])
+    assert [found.body for found in await dead_letters.unpublished(db, 10, 1000)] == [b"z"]
+    await dead_letters.mark_replayed(db, ids[:1])
+    assert (await dead_letters.listed(db))[0].replayed_at is not None
+
+
+async def test_a_replay_must_name_a_dead_letter_of_its_tenant(db):
+    (id_,) = await dead_letters.insert(db, [letter()])
+    claims = [("acme", str(id_)), ("acme", "no uuid"), ("acme", str(uuid.uuid4()))]
+    assert await dead_letters.existing(db, claims) == {("acme", str(id_))}
+    assert await dead_letters.existing(db, [("globex", str(id_))]) == set()

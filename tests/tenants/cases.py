@@ -1,0 +1,73 @@
+"""How tenant b tries to reach a contact of tenant a, by query and by command. An entry of the registry needs a case here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.tenants.conftest import Victim
+
+Fields = dict[str, Any]
+
+# By query: what is asked, and the code that tenant b gets; None where it gets an empty page.
+QUERIES: dict[str, Callable[[Victim], list[tuple[Fields, str | None]]]] = {
+    "contact.get": lambda v: [
+        ({"contact": name, "include_deleted": deleted}, "contact_not_found")
+        for name in v.names
+        for deleted in (False, True)
+    ],
+    "contact.find": lambda v: [
+        ({"external_id": v.external_id}, "contact_not_found"),
+        ({"channel": v.channel, "identifier": v.identifier}, "contact_not_found"),
+        ({"channel": v.channel, "identifier": v.identifier, "include_deleted": True}, "contact_not_found"),
+    ],
+    "contact.list": lambda v: [
+        ({"tags": [v.external_id]}, None),
+        ({"tags": [v.external_id], "tags_match": "all"}, None),
+        ({"search": v.identifier}, None),
+        ({"search": v.external_id, "include_deleted": True, "count": "exact"}, None),
+    ],
+    "contact.timeline": lambda v: [
+        ({"contact": name, "total": True}, "contact_not_found") for name in v.names
+    ],
+    "timeline.get": lambda v: [({"event_id": v.event_id}, "event_not_found")],
+    "message.status": lambda v: [({"channel": "whatsapp", "message_id": v.message_id}, "message_not_found")],
+}
+
+# Queries that give cursors: how to get one that has more behind it.
+CURSORS: dict[str, Callable[[Victim], Fields]] = {
+    "contact.list": lambda _: {"page_size": 1, "include_deleted": True},
+    "contact.timeline": lambda v: {"contact": {"id": v.id}, "limit": 1},
+}
+
+
+def _by_name(**fields: Any) -> Callable[[Victim], list[Fields]]:
+    return lambda v: [{"contact": name, **fields} for name in v.names]
+
+
+def _by_identifier(**fields: Any) -> Callable[[Victim], list[Fields]]:
+    return lambda v: [
+        {"contact": name, "channel": v.channel, "identifier": v.identifier, **fields} for name in v.names
+    ]
+
+
+# By command: its data. Tenant b may make a contact of its own by the same names, but never touch this one.
+COMMANDS: dict[str, Callable[[Victim], list[Fields]]] = {
+    "contact.create": lambda v: [
+        {"external_id": v.external_id, "email": v.identifier, "tags": [v.external_id]},
+        {"identifiers": [{"channel": "push", "identifier": v.external_id}]},
+    ],
+    "contact.upsert": lambda v: [
+        {"first_name": "Mallory", "mode": "overwrite", "external_id": v.external_id},
+        {"first_name": "Mallory", "mode": "overwrite", "email": v.identifier},
+        *({"first_name": "Mallory", "mode": "overwrite", "contact": name} for name in v.names),
+    ],
+    "contact.update": _by_name(set={"first_name": "Mallory", "attributes": {"seen": True}, "tags": ["x"]}),
+    "contact.delete": _by_name(reason="crosswise"),
+    "contact.restore": _by_name(reason="crosswise"),
+    "identifier.add": _by_name(channel="push", identifier="mallory"),
+    "identifier.remove": _by_identifier(),
+    "identifier.verify": _by_identifier(),
+    "identifier.set_primary": _by_identifier(),
+    "timeline.record": _by_name(type="note_added", category="note", title="crosswise"),
+}

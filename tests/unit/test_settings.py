@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+
+from ops.settings import BusSettings, Settings, SettingsError, load, read
+
+GIVEN = {
+    "ROLLCALL_NATS_URL": "nats://127.0.0.1:4222",
+    "ROLLCALL_POSTGRES_DSN": "postgresql://u:secret@127.0.0.1/db",
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    monkeypatch.delenv("ROLLCALL_NATS_URL", raising=False)
+    for name, value in GIVEN.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_defaults():
+    settings = read(Settings)
+    assert (settings.max_body, settings.batch_size, settings.lanes, settings.lease_seconds) == (
+        900_000,
+        500,
+        2,
+        10,
+    )
+    assert settings.region("acme") is None
+    assert settings.instance
+
+
+def test_regions_by_tenant(monkeypatch):
+    monkeypatch.setenv("ROLLCALL_DEFAULT_REGION", "de")
+    monkeypatch.setenv("ROLLCALL_TENANT_REGIONS", '{"acme": "us"}')
+    settings = read(Settings)
+    assert (settings.region("acme"), settings.region("globex")) == ("US", "DE")
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch):
+    monkeypatch.setenv("ROLLCALL_DEFAULT_REGION", "")
+    assert read(Settings).default_region is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NATS_URL", "127.0.0.1:4222"),
+        ("NATS_URL", "nats://a:4222,b:4222"),
+        ("NATS_URL", "nats://u:secret/4@a:4222"),
+        ("NATS_MONITOR_URL", "127.0.0.1:8222"),
+        ("POSTGRES_DSN", "mysql://u:secret@h/db"),
+        ("POSTGRES_DSN", "postgresql://u:secret@h"),
+        ("MAX_BODY", "8000000"),
+        ("DEFAULT_REGION", "Germany"),
+        ("TENANT_REGIONS", "acme=US"),
+        ("TENANT_REGIONS", '{"acme": "secret"}'),
+        ("BATCH_SIZE", "many"),
+        ("HTTP_PORT", "70000"),
+        ("LOG_LEVEL", "loud"),
+        ("FAILPOINT", "before_commit"),
+    ],
+)
+def test_what_is_wrong_names_the_variable_and_hides_the_value(monkeypatch, capsys, name, value):
+    monkeypatch.setenv(f"ROLLCALL_{name}", value)
+    with pytest.raises(SystemExit) as left:
+        load()
+    assert left.value.code == 64
+    said = capsys.readouterr().err
+    assert said.startswith(f"ROLLCALL_{name}: ")
+    assert "secret" not in said
+    assert len(said.splitlines()) == 1
+
+
+def test_everything_that_is_wrong_is_said_at_once(monkeypatch):
+    for name in GIVEN:
+        monkeypatch.delenv(name)
+    with pytest.raises(SettingsError) as caught:
+        read(Settings)
+    assert {line.partition(":")[0] for line in str(caught.value).splitlines()} == set(GIVEN)
+
+
+def test_who_only_speaks_on_the_bus_needs_no_database(monkeypatch):
+    monkeypatch.delenv("ROLLCALL_POSTGRES_DSN")
+    assert read(BusSettings).nats_url == GIVEN["ROLLCALL_NATS_URL"]
+
+
+def test_a_printed_setting_shows_no_secret():
+    assert "secret" not in repr(read(Settings))

@@ -1,0 +1,47 @@
+"""What ``rollcall up`` prints for people."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from rich.console import Console
+
+from ops.watch import watch
+from tests.eventually import eventually
+
+
+async def printed(fleet: Any) -> str:
+    written = io.StringIO()
+    watching = asyncio.create_task(watch(fleet, Console(file=written, width=40)))
+    await eventually(lambda: "ready" in written.getvalue(), what="the addresses")
+    watching.cancel()
+    return written.getvalue()
+
+
+async def test_addresses_of_embedded_servers_can_be_copied() -> None:
+    fleet: Any = SimpleNamespace(
+        nats_url="nats://127.0.0.1:1",
+        nats_monitor_url="http://127.0.0.1:2",
+        postgres_dsn="postgresql://rollcall@127.0.0.1:3/rollcall",
+        stack=SimpleNamespace(data_dir=Path("/data"), nats=object(), postgres=object()),
+    )
+    assert (await printed(fleet)).splitlines()[:3] == [
+        "export ROLLCALL_NATS_URL=nats://127.0.0.1:1",
+        "export ROLLCALL_NATS_MONITOR_URL=http://127.0.0.1:2",
+        "export ROLLCALL_POSTGRES_DSN=postgresql://rollcall@127.0.0.1:3/rollcall",
+    ]
+
+
+async def test_addresses_are_printed_without_credentials() -> None:
+    fleet: Any = SimpleNamespace(
+        nats_url="nats://u:secret@a:4222, nats://secret@b:4222",
+        postgres_dsn="postgresql://owner:secret@db:5432/rollcall?password=secret",
+        stack=SimpleNamespace(data_dir=Path("/data"), nats=None, postgres=None),
+    )
+    said = await printed(fleet)
+    assert "secret" not in said
+    assert all(place in said for place in ("a:4222", "b:4222", "db:5432/rollcall", "/data/logs"))
