@@ -22,7 +22,7 @@ from workers.engine.record import Applied, Outcome, Record, Undecodable
 from workers.handlers import contact, identifier, timeline
 from workers.handlers.claim import Claim
 from workers.handlers.command import Prepared, claim, refer
-from workers.message import Opened, check_version, open_record
+from workers.message import Decoded, check_version, open_record
 
 HANDLERS: Mapping[str, Callable[[Scratch, Prepared], Outcome]] = {
     "contact.create": contact.create,
@@ -38,37 +38,12 @@ HANDLERS: Mapping[str, Callable[[Scratch, Prepared], Outcome]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+@dataclass(slots=True)
+class Command(Decoded):
     """A decoded command; ``prepared`` is a Rejection where its schema refuses it, so that its sender learns why."""
 
-    opened: Opened
     name: str
     prepared: Prepared | Rejection
-
-    @property
-    def record(self) -> Record:
-        return self.opened.record
-
-    @property
-    def tenant(self) -> str:
-        return self.opened.tenant
-
-    @property
-    def id(self) -> str:
-        return self.opened.envelope.id
-
-    @property
-    def kind(self) -> str:
-        return self.opened.kind
-
-    @property
-    def correlation_id(self) -> str | None:
-        return self.opened.envelope.correlationid
-
-    @property
-    def reply_to(self) -> str | None:
-        return self.opened.reply_to
 
     def want(self, wanted: Wanted) -> None:
         """Say what the command refers to."""

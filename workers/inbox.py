@@ -25,39 +25,14 @@ from workers.engine.record import Applied, Outcome, Record, Undecodable
 from workers.handlers.claim import Claim
 from workers.handlers.inbound import Inbound, handle
 from workers.identity import IdentifierError
-from workers.message import Opened, check_version, open_record
+from workers.message import Decoded, check_version, open_record
 
 
 @dataclass(slots=True)
-class Webhook:
+class Webhook(Decoded):
     """A decoded webhook: its items with the canonical forms of everyone they speak of."""
 
-    opened: Opened
     items: tuple[Inbound, ...]
-
-    @property
-    def record(self) -> Record:
-        return self.opened.record
-
-    @property
-    def tenant(self) -> str:
-        return self.opened.tenant
-
-    @property
-    def id(self) -> str:
-        return self.opened.envelope.id
-
-    @property
-    def kind(self) -> str:
-        return self.opened.kind
-
-    @property
-    def correlation_id(self) -> str | None:
-        return self.opened.envelope.correlationid
-
-    @property
-    def reply_to(self) -> str | None:
-        return self.opened.reply_to
 
     def want(self, wanted: Wanted) -> None:
         """Say what the items refer to."""
@@ -97,9 +72,7 @@ class Webhooks:
             items = parse(opened.envelope)
             region = self._settings.region(opened.tenant)
             return Webhook(opened, tuple([_inbound(item, opened.tenant, provider, region) for item in items]))
-        except PayloadError as error:
-            raise Undecodable("invalid_payload", str(error), opened.tenant) from None
-        except IdentifierError as error:
+        except (PayloadError, IdentifierError) as error:
             raise Undecodable("invalid_payload", str(error), opened.tenant) from None
 
     async def apply(self, connection: asyncpg.Connection, messages: Sequence[Webhook]) -> Applied:

@@ -43,6 +43,37 @@ class Opened:
         return Origin(self.tenant, self.kind, e.id, self.time, e.correlationid, e.actor, e.traceparent)
 
 
+@dataclass(slots=True)
+class Decoded:
+    """What the engine must know of a decoded message, of whichever stream."""
+
+    opened: Opened
+
+    @property
+    def record(self) -> Record:
+        return self.opened.record
+
+    @property
+    def tenant(self) -> str:
+        return self.opened.tenant
+
+    @property
+    def id(self) -> str:
+        return self.opened.envelope.id
+
+    @property
+    def kind(self) -> str:
+        return self.opened.kind
+
+    @property
+    def correlation_id(self) -> str | None:
+        return self.opened.envelope.correlationid
+
+    @property
+    def reply_to(self) -> str | None:
+        return self.opened.reply_to
+
+
 def open_record(record: Record, max_body: int) -> Opened:
     """Raises Undecodable."""
     try:
