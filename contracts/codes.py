@@ -111,6 +111,11 @@ DEAD_LETTERS: Final[Mapping[DeadLetterReason, Explained]] = {
         "Our handler failed on the message; the detail says where.",
         "Report it; replay once the workers are mended.",
     ),
+    DeadLetterReason.NOT_INDEXABLE: Explained(
+        "Elasticsearch refuses a contact's document; searches show the contact as it was before. The letter is the contact's "
+        "event, without a body.",
+        "Mend what the detail names, then `rollcall search audit --repair --tenant …`; such a letter is not replayed.",
+    ),
 }
 
 QUERY_ERRORS: Final[Mapping[QueryError, Explained]] = {
@@ -129,6 +134,10 @@ QUERY_ERRORS: Final[Mapping[QueryError, Explained]] = {
     QueryError.EVENT_NOT_FOUND: Explained("No such timeline event, or it expired.", "Check the id."),
     QueryError.MESSAGE_NOT_FOUND: Explained(
         "No delivery status of such a message was seen.", "Check channel and message id; it may still come."
+    ),
+    QueryError.PAGE_TOO_DEEP: Explained(
+        "By page a search shows its first 10,000 hits.",
+        "Take the `next_cursor` of a page before it, or narrow the search.",
     ),
     QueryError.UNKNOWN_QUERY: Explained(
         "There is no query of that name.", "Take one of `known`.", ("known: [name]",)

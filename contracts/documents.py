@@ -51,6 +51,15 @@ class ContactDocument(Document):
     version: int
 
 
+class SearchHit(ContactDocument):
+    """A contact that was found. ``highlights`` shows by field, as HTML, where: "<em>Ann</em> Weber".
+
+    Fields: first_name, last_name, display_name, email, phone, external_id, company, identifiers.
+    """
+
+    highlights: dict[str, list[str]]
+
+
 class TimelineDocument(Document):
     """A timeline event. ``sequence`` counts a contact's events without gaps, in commit order.
 

@@ -22,8 +22,9 @@ from contracts.commands.identifier import (
     IdentifierSetPrimary,
     IdentifierVerify,
 )
+from contracts.commands.search import SearchRebuild
 from contracts.commands.timeline import TimelineRecord
-from contracts.documents import ContactDocument, Document, TimelineDocument
+from contracts.documents import ContactDocument, Document, SearchHit, TimelineDocument
 from contracts.events.base import Event
 from contracts.events.contact import (
     ContactCreated,
@@ -39,12 +40,22 @@ from contracts.queries import (
     ContactFind,
     ContactGet,
     ContactList,
+    ContactSearch,
     ContactTimeline,
     MessageStatus,
     Query,
+    SearchStatus,
     TimelineGet,
 )
-from contracts.queries.answers import ContactMeta, ListMeta, MessageStatusDocument, Meta, TimelineMeta
+from contracts.queries.answers import (
+    ContactMeta,
+    ListMeta,
+    MessageStatusDocument,
+    Meta,
+    SearchMeta,
+    SearchStatusDocument,
+    TimelineMeta,
+)
 from contracts.vocabulary import Category
 from contracts.webhooks import PROVIDERS
 
@@ -61,6 +72,7 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
         IdentifierVerify,
         IdentifierSetPrimary,
         TimelineRecord,
+        SearchRebuild,
     )
 }
 
@@ -96,9 +108,11 @@ QUERIES: Final[Mapping[str, QueryEntry]] = {
         QueryEntry(ContactGet, ContactDocument, ContactMeta),
         QueryEntry(ContactFind, ContactDocument, ContactMeta),
         QueryEntry(ContactList, ContactDocument, ListMeta, many=True),
+        QueryEntry(ContactSearch, SearchHit, SearchMeta, many=True),
         QueryEntry(ContactTimeline, TimelineDocument, TimelineMeta, many=True),
         QueryEntry(TimelineGet, TimelineDocument, Meta),
         QueryEntry(MessageStatus, MessageStatusDocument, Meta),
+        QueryEntry(SearchStatus, SearchStatusDocument, Meta),
     )
 }
 

@@ -116,6 +116,16 @@ class DeadLetterReason(StrEnum):
     INVALID_PAYLOAD = "invalid_payload"
     UNSTORABLE = "unstorable"
     HANDLER_FAILED = "handler_failed"
+    NOT_INDEXABLE = "not_indexable"
+
+
+class JobStatus(StrEnum):
+    """How far a job has come."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
 
 
 class QueryError(StrEnum):
@@ -126,6 +136,7 @@ class QueryError(StrEnum):
     AMBIGUOUS_REFERENCE = "ambiguous_reference"
     EVENT_NOT_FOUND = "event_not_found"
     MESSAGE_NOT_FOUND = "message_not_found"
+    PAGE_TOO_DEEP = "page_too_deep"
     UNKNOWN_QUERY = "unknown_query"
     TOO_LARGE = "too_large"
     TIMEOUT = "timeout"

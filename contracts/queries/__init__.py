@@ -3,6 +3,7 @@
 from contracts.queries.base import Answer, Failure, Query
 from contracts.queries.contact import ContactFind, ContactGet, ContactList, ContactTimeline
 from contracts.queries.message import MessageStatus
+from contracts.queries.search import ContactSearch, SearchStatus
 from contracts.queries.timeline import TimelineGet
 
 __all__ = [
@@ -10,9 +11,11 @@ __all__ = [
     "ContactFind",
     "ContactGet",
     "ContactList",
+    "ContactSearch",
     "ContactTimeline",
     "Failure",
     "MessageStatus",
     "Query",
+    "SearchStatus",
     "TimelineGet",
 ]
