@@ -3,7 +3,8 @@
 Every transaction takes its locks by class in this order, and within a class sorted by key, so that two batches never wait
 for each other in a circle:
 
-    cursors (the engine) -> contacts -> external ids -> identifiers -> tag names -> statuses, consents -> message ids
+    cursors (the engine) -> contacts -> external ids -> identifiers -> tag names -> statuses, consents
+        -> rebuilds of the search index -> message ids
 
 Found is not locked: what ``load`` found without a lock is compared with what it reads under the lock, and any difference
 raises ``Restart``. A key that was free and is taken by the time it is inserted raises ``Restart`` as well. So a batch either
@@ -13,7 +14,7 @@ commits on a state that it saw whole, or begins again.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -25,6 +26,7 @@ from storage.errors import Restart
 from storage.identities import Lookup
 from storage.inbox import SeenKey
 from storage.rows import Consent, Contact, Identifier, MessageStatus, TimelineEvent
+from storage.search import state
 from storage.tags import TagMapping
 
 
@@ -37,6 +39,7 @@ class Wanted:
     external_ids: set[tuple[str, str]] = field(default_factory=set)
     identifiers: set[Lookup] = field(default_factory=set)
     tags: bool = False  # whether any message looks at tags
+    rebuilds: set[str] = field(default_factory=set)  # tenants whose contacts are to be indexed anew
 
 
 @dataclass(slots=True)
@@ -49,6 +52,9 @@ class Loaded:
     external_ids: dict[tuple[str, str], uuid.UUID]
     owners: dict[Lookup, dict[str, uuid.UUID]]  # scope -> contact
     contacts: dict[ContactKey, Contact]
+    rebuilds: Mapping[str | None, uuid.UUID] = field(
+        default_factory=dict
+    )  # by tenant: the one that has not ended
 
 
 @dataclass(slots=True)
@@ -67,6 +73,7 @@ class Changes:
     events: list[TimelineEvent] = field(default_factory=list)
     consents: list[Consent] = field(default_factory=list)
     statuses: list[MessageStatus] = field(default_factory=list)
+    rebuilds: dict[str, uuid.UUID] = field(default_factory=dict)  # asked for, by tenant
     outcomes: dict[SeenKey, str] = field(default_factory=dict)
 
 
@@ -93,7 +100,8 @@ async def load(connection: asyncpg.Connection, wanted: Wanted) -> Loaded:
             for tenant, contact_id, name in await tags.of_contacts(connection, in_order):
                 contact = locked[tenant, contact_id]
                 contact.tags = contact.tags | {name}
-    loaded = Loaded(at, first_outcomes, answering, external_ids, owners, locked)
+    rebuilds = await state.unfinished(connection, wanted.rebuilds) if wanted.rebuilds else {}
+    loaded = Loaded(at, first_outcomes, answering, external_ids, owners, locked, rebuilds)
     _verify(loaded, {key for key, (named, answers) in found.items() if named == answers})
     redirected = sorted(key for key, (named, answers) in found.items() if named != answers)
     if redirected and await contacts.find_external(connection, redirected) != {
@@ -132,4 +140,6 @@ async def persist(connection: asyncpg.Connection, changes: Changes) -> None:
     await timeline.insert_events(connection, changes.events)
     await timeline.upsert_statuses(connection, changes.statuses)
     await timeline.upsert_consents(connection, changes.consents)
+    if changes.rebuilds and not await state.insert(connection, changes.rebuilds.items()):
+        raise Restart("a rebuild was asked for meanwhile")
     await inbox.record(connection, changes.outcomes, changes.at)

@@ -11,6 +11,7 @@ import orjson
 from storage import copy
 from storage.errors import Restart
 from storage.rows import Contact
+from storage.search.text import search_text
 
 # A redirect answers with its survivor; merged_into never names another redirect.
 FIND = """
@@ -54,6 +55,7 @@ COLUMNS = (
     "deleted_at",
     "version",
     "timeline_sequence",
+    "search_text",
 )
 
 UPDATE = """
@@ -61,12 +63,12 @@ update contacts c set
     external_id = k.external_id, first_name = k.first_name, last_name = k.last_name, display_name = k.display_name,
     email = k.email, phone = k.phone, avatar_url = k.avatar_url, status = k.status, source = k.source,
     attributes = k.attributes, last_contact_at = k.last_contact_at, updated_at = k.updated_at, deleted_at = k.deleted_at,
-    version = k.version, timeline_sequence = k.timeline_sequence
+    version = k.version, timeline_sequence = k.timeline_sequence, search_text = k.search_text
 from unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
     $10::text[], $11::text[], $12::jsonb[], $13::timestamptz[], $14::timestamptz[], $15::timestamptz[],
-    $16::bigint[], $17::bigint[])
+    $16::bigint[], $17::bigint[], $18::text[])
     as k(tenant_id, id, external_id, first_name, last_name, display_name, email, phone, avatar_url, status, source,
-        attributes, last_contact_at, updated_at, deleted_at, version, timeline_sequence)
+        attributes, last_contact_at, updated_at, deleted_at, version, timeline_sequence, search_text)
 where c.tenant_id = k.tenant_id and c.id = k.id
 """
 
@@ -139,6 +141,7 @@ def _values(c: Contact) -> tuple[object, ...]:
         c.deleted_at,
         c.version,
         c.timeline_sequence,
+        search_text(c),
     )
 
 

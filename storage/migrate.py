@@ -12,9 +12,13 @@ import asyncpg
 
 from storage import timeline
 from storage.postgres import connect
+from storage.search import texts
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 0x726F6C6C  # the advisory lock that runners of migrations queue at: "roll"
+
+# What SQL cannot do, by the revision that it follows; the next one waits for it. Begun anew where it was interrupted.
+AFTERWARDS = {"0002": texts.fill}
 
 _NAMES = re.compile(r"^(revision|down_revision)\b[^=]*= *[\"'](\w+)[\"']", re.MULTILINE)
 
@@ -62,16 +66,23 @@ async def migrate(dsn: str) -> Revision:
     try:
         await connection.execute("select pg_advisory_lock($1)", LOCK)
         before = await revision(connection)
-        if not before.up_to_date:
-            await connection.execute(script(before.current))
+        at = before.current
+        for stop, work in AFTERWARDS.items():
+            if (at or "") < stop:
+                await connection.execute(script(at, stop))
+                at = stop
+            if at == stop:
+                await work(connection)
+        if at != before.head:
+            await connection.execute(script(at))
         await timeline.make_partitions(connection, timeline.MONTHS_AHEAD)
         return before
     finally:
         await connection.close()  # and with it the lock
 
 
-def script(since: str | None) -> str:
-    """The SQL from one revision to the newest, in a transaction of its own."""
+def script(since: str | None, to: str = "head") -> str:
+    """The SQL from one revision to another, in a transaction of its own."""
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
@@ -79,5 +90,5 @@ def script(since: str | None) -> str:
     config = Config(output_buffer=written)
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    command.upgrade(config, f"{since}:head" if since else "head", sql=True)
+    command.upgrade(config, f"{since}:{to}" if since else to, sql=True)
     return written.getvalue()

@@ -163,6 +163,11 @@ select count(*) as rows, coalesce(extract(epoch from clock_timestamp() - min(cre
 from outbox where published_at is null
 """
 
+OLDEST = """
+select extract(epoch from clock_timestamp() - created_at)::float8 from outbox
+where published_at is null order by id limit 1
+"""
+
 # Only the oldest rows are looked at: what waits there for two days is a relay that stands still, and says so.
 EXPIRE = """
 with oldest as (select id, published_at from outbox order by id limit $3)
@@ -290,6 +295,11 @@ async def backlog(connection: asyncpg.Connection) -> Backlog:
     row = await connection.fetchrow(BACKLOG)
     assert row is not None
     return Backlog(row["rows"], row["seconds"])
+
+
+async def oldest(connection: asyncpg.Connection) -> float:
+    """The age in seconds of the row that has waited longest; 0 without one."""
+    return max(0.0, float(await connection.fetchval(OLDEST) or 0))
 
 
 async def surplus(connection: asyncpg.Connection, keep_bytes: int = KEEP_BYTES) -> int:

@@ -1,12 +1,11 @@
 """Lists of contacts: filters, orders, pages. Deleted contacts are hidden unless asked for, redirects always.
 
 Every order but ``last_contact_at`` (which has no index: it moves with every message) is read off an index, from the
-cursor on, so that a page far down costs what the first one costs.
+cursor on, so that a page far down costs what the first one costs. Lists with a text to find are searches.
 """
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +17,10 @@ from sqlalchemy import ColumnElement, Select, String, Uuid, and_, literal, or_, 
 from storage.reads import paging
 from storage.reads.contacts import FIELDS, TENANT, document, with_parts
 from storage.reads.session import TenantReads
-from storage.tables import channel_identifiers, contact_tag_mappings, contact_tags, contacts
+from storage.tables import contact_tag_mappings, contact_tags, contacts
 from storage.tables.metadata import INSTANT
 
 SortKey = Literal["created_at", "updated_at", "last_contact_at", "display_name"]
-
-_LOOKS_LIKE_A_NUMBER = re.compile(r"[+()\d\s./-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +37,6 @@ class ContactFilter:
     last_contact_before: datetime | None = None
     has_email: bool | None = None
     has_phone: bool | None = None
-    search: str | None = None
     include_deleted: bool = False
 
     def conditions(self) -> list[ColumnElement[bool]]:
@@ -65,8 +61,6 @@ class ContactFilter:
                 [_tagged(self.tags)] if self.tags_match == "any" else [_tagged((tag,)) for tag in self.tags]
             )
             conditions += tagged
-        if self.search and self.search.strip():
-            conditions.append(_matches(self.search.strip()))
         return conditions
 
 
@@ -92,21 +86,6 @@ def _tagged(names: Sequence[str]) -> ColumnElement[bool]:
         .where(m.c.tenant_id == TENANT, t.c.name.in_(names))
     )
     return contacts.c.id.in_(having)
-
-
-def _matches(search: str) -> ColumnElement[bool]:
-    """Anywhere in the name or e-mail address, or the beginning of an identifier; digits anywhere in a number."""
-    c, i = contacts.c, channel_identifiers.c
-    identified = [
-        i.identifier.istartswith(search, autoescape=True),
-        i.raw.istartswith(search, autoescape=True),
-    ]
-    digits = re.sub(r"\D", "", search)
-    if len(digits) >= 3 and _LOOKS_LIKE_A_NUMBER.fullmatch(search):
-        identified.append(and_(i.kind == "phone", i.identifier.contains(digits)))
-    owners = select(i.contact_id).where(i.tenant_id == TENANT, or_(*identified))
-    named = [column.icontains(search, autoescape=True) for column in (c.display_name, c.email)]
-    return or_(*named, c.phone.startswith(search, autoescape=True), c.id.in_(owners))
 
 
 async def page(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from sqlalchemy import (
     Select,
     String,
     Text,
+    Uuid,
+    any_,
     bindparam,
     case,
     func,
@@ -25,7 +28,7 @@ from sqlalchemy import (
     select,
     type_coerce,
 )
-from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 
 from storage.reads.session import TenantReads
 from storage.tables import channel_identifiers, contact_tag_mappings, contact_tags, contacts
@@ -177,3 +180,27 @@ async def find(reads: TenantReads, name: Name, *, include_deleted: bool, whole: 
         raise AmbiguousError
     row = rows[0]
     return Found(row.id, row.named if row.named != row.id else None, document(row) if whole else None)
+
+
+_LIVE = (
+    select(*FIELDS)
+    .where(
+        contacts.c.tenant_id == TENANT,
+        contacts.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))),
+        contacts.c.merged_into.is_(None),
+        or_(contacts.c.deleted_at.is_(None), bindparam("include_deleted", type_=Boolean)),
+    )
+    .subquery("live")
+)
+_OF_IDS = with_parts(_LIVE)
+
+
+async def of_ids(
+    reads: TenantReads, ids: Sequence[uuid.UUID], *, include_deleted: bool
+) -> list[dict[str, Any]]:
+    """The documents of these contacts, in this order; those that are gone or redirects are left out."""
+    if not ids:
+        return []
+    rows = await reads.rows(_OF_IDS, ids=list(ids), include_deleted=include_deleted)
+    found = {row.id: row for row in rows}
+    return [document(found[contact_id]) for contact_id in ids if contact_id in found]

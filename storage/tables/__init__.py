@@ -15,6 +15,7 @@ from storage.tables.engine import (
 )
 from storage.tables.identifiers import channel_identifiers
 from storage.tables.metadata import metadata
+from storage.tables.search import search_rebuilds, search_state
 from storage.tables.tags import contact_tag_mappings, contact_tags
 from storage.tables.timeline import contact_events, message_statuses
 
@@ -34,4 +35,6 @@ __all__ = [
     "metadata",
     "outbox",
     "relay_shards",
+    "search_rebuilds",
+    "search_state",
 ]

@@ -29,6 +29,7 @@ contacts = Table(
     Column("merged_into", Uuid),
     Column("version", BigInteger, nullable=False),
     Column("timeline_sequence", BigInteger, nullable=False),
+    Column("search_text", Text, nullable=False, server_default=text("''")),
     CheckConstraint("status in ('active', 'inactive', 'blocked')"),
     postgresql_with={"fillfactor": 80},
 )
@@ -49,3 +50,11 @@ Index(
 Index("contacts_created_at_idx", contacts.c.tenant_id, contacts.c.created_at, contacts.c.id)
 Index("contacts_updated_at_idx", contacts.c.tenant_id, contacts.c.updated_at, contacts.c.id)
 Index("contacts_display_name_idx", contacts.c.tenant_id, contacts.c.display_name, contacts.c.id)
+Index(
+    "contacts_search_idx",
+    text("(array[tenant_id])"),
+    contacts.c.search_text,
+    contacts.c.attributes,
+    postgresql_using="gin",
+    postgresql_ops={"search_text": "gin_trgm_ops", "attributes": "jsonb_path_ops"},
+)

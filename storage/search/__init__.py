@@ -1,0 +1,1 @@
+"""Searching contacts: one meaning (text.py, criteria.py), two engines (elastic/, postgres.py)."""

@@ -1,0 +1,1 @@
+"""The only place that speaks to Elasticsearch: one index of all tenants behind an alias, found through ``query.TenantIndex``."""
