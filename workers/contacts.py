@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from contracts.commands.base import Command as CommandModel
 from contracts.commands.base import validation_errors
+from contracts.commands.search import SearchRebuild
 from contracts.registry import COMMANDS
 from ops.settings import Settings
 from storage.batch import Wanted
@@ -19,7 +20,7 @@ from storage.rows import IdentifierKey
 from workers.apply import apply
 from workers.directory import Rejection, Scratch
 from workers.engine.record import Applied, Outcome, Record, Undecodable
-from workers.handlers import contact, identifier, timeline
+from workers.handlers import contact, identifier, search, timeline
 from workers.handlers.claim import Claim
 from workers.handlers.command import Prepared, claim, refer
 from workers.message import Decoded, check_version, open_record
@@ -35,6 +36,7 @@ HANDLERS: Mapping[str, Callable[[Scratch, Prepared], Outcome]] = {
     "identifier.verify": identifier.verify,
     "identifier.set_primary": identifier.set_primary,
     "timeline.record": timeline.record,
+    "search.rebuild": search.rebuild,
 }
 
 
@@ -48,6 +50,9 @@ class Command(Decoded):
     def want(self, wanted: Wanted) -> None:
         """Say what the command refers to."""
         if isinstance(self.prepared, Rejection):
+            return
+        if self.name == SearchRebuild.TYPE:
+            wanted.rebuilds.add(self.tenant)
             return
         wanted.tags = True
         for key in self._keys(self.prepared):

@@ -88,6 +88,7 @@ class Directory:
         self.events: list[TimelineEvent] = []
         self.consents: list[Consent] = []
         self.statuses: list[MessageStatus] = []
+        self.rebuilds: dict[str, uuid.UUID] = {}  # asked for, by tenant
 
     def first_outcome(self, key: SeenKey) -> str | None:
         return self.seen.get(key) or self.taken.get(key)
@@ -107,6 +108,10 @@ class Directory:
         """Scope -> the contact that owns the identifier there."""
         return self._owners.get(Lookup(tenant, kind, identifier), {})
 
+    def rebuild(self, tenant: str) -> uuid.UUID | None:
+        """The rebuild of the tenant's part of the search index that has not ended."""
+        return self.rebuilds.get(tenant) or self._loaded.rebuilds.get(tenant)
+
     def adopt(self, scratch: Scratch) -> None:
         """Take over what a message did."""
         tenant = scratch.tenant
@@ -119,6 +124,8 @@ class Directory:
         self.events += scratch.events
         self.consents += scratch.consents
         self.statuses += scratch.statuses
+        if scratch.rebuild is not None:
+            self.rebuilds[tenant] = scratch.rebuild
         self.taken.update(scratch.taken)
 
     def _index(self, tenant: str, draft: Draft) -> None:
@@ -138,7 +145,12 @@ class Directory:
     def changes(self) -> Changes:
         """What the batch must write: the difference between what was loaded and what is now."""
         changes = Changes(
-            self.at, events=self.events, consents=self.consents, statuses=self.statuses, outcomes=self.taken
+            self.at,
+            events=self.events,
+            consents=self.consents,
+            statuses=self.statuses,
+            rebuilds=self.rebuilds,
+            outcomes=self.taken,
         )
         for key, before in self._baseline.items():
             after = self._contacts[key]
@@ -175,6 +187,9 @@ class Scratch:
         self.events: list[TimelineEvent] = []
         self.consents: list[Consent] = []
         self.statuses: list[MessageStatus] = []
+        self.rebuild: uuid.UUID | None = (
+            None  # of the tenant's part of the search index, if this message asks for it
+        )
         self.taken: dict[SeenKey, str] = {}
 
     def first_outcome(self, key: SeenKey) -> str | None:

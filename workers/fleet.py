@@ -26,6 +26,7 @@ class Worker:
     summary: str
     reads: str  # a stream, a table, or subjects
     build: Callable[[Runtime], Service]
+    needs_elasticsearch: bool = False
 
 
 def _load(reference: str) -> Any:
@@ -46,14 +47,16 @@ def _stream(name: str, stream: str, processor: str, summary: str) -> Worker:
     return Worker(name, summary, stream, build)
 
 
-def _service(name: str, reads: str, factory: str, summary: str) -> Worker:
+def _service(
+    name: str, reads: str, factory: str, summary: str, *, needs_elasticsearch: bool = False
+) -> Worker:
     """Any other worker; ``factory`` names a callable that makes a Service from the runtime."""
 
     def build(runtime: Runtime) -> Service:
         made: Service = _load(factory)(runtime)
         return made
 
-    return Worker(name, summary, reads, build)
+    return Worker(name, summary, reads, build, needs_elasticsearch)
 
 
 FLEET: dict[str, Worker] = {
@@ -63,9 +66,16 @@ FLEET: dict[str, Worker] = {
             "inbox", "WEBHOOK", "workers.inbox:processor", "provider webhooks into contacts and timelines"
         ),
         _stream("contacts", "COMMAND", "workers.contacts:processor", "commands into changes of contacts"),
-        _service("relay", "outbox", "workers.relay:build", "the outbox onto the bus, in order"),
+        _service("relay", "outbox", "workers.relay.service:build", "the outbox onto the bus, in order"),
         _service(
             "queries", "query.>", "workers.queries:build", "questions about contacts, by request and reply"
+        ),
+        _service(
+            "indexer",
+            "EVENTS contact.>",
+            "workers.indexer.service:build",
+            "contacts that have changed into Elasticsearch",
+            needs_elasticsearch=True,
         ),
     )
 }

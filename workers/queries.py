@@ -29,6 +29,9 @@ from storage.postgres import READER, engine
 from storage.reads.session import Reads
 from workers.query_handlers import HANDLERS
 from workers.query_handlers.answer import Answer, Refusal, invalid
+from workers.query_handlers.context import Context
+from workers.query_handlers.request import fields
+from workers.search import Search
 from workers.service import Runtime, Service
 
 SUBJECTS = "query.*.*.*"
@@ -38,12 +41,13 @@ WAITING = 10_000  # requests that wait in the client before it drops new ones
 JSON = {"content-type": "application/json"}
 HEADROOM = 4 * 1024  # of the broker's max_payload, for an answer's headers
 UNKNOWN = "(unknown)"  # the metrics' name for every query that is not ours
+IN_HAND = 8  # queries at a time for each connection: those that ask Elasticsearch hold none meanwhile
 
 log = get_logger(__name__)
 
 
 class Queries:
-    """Answers queries until stopped; as many at a time as there are connections, the others wait in the client.
+    """Answers queries until stopped; a few times as many at once as there are connections, the others wait in the client.
 
     The subscription is the client's own and not FastStream's: that one gives up what it took but did not begin when it
     is stopped, and the asker would wait for nothing.
@@ -56,25 +60,29 @@ class Queries:
             self._settings.postgres_dsn, READER, "rollcall queries", size=self._settings.query_connections
         )
         self._reads = Reads(self._engine)
-        self._free = asyncio.Semaphore(self._settings.query_connections)
+        in_hand = IN_HAND * self._settings.query_connections
+        self._free = asyncio.Semaphore(in_hand)
+        self._search = Search(self._settings, lambda: self._broker.connection, waits=in_hand // 2)
         self._answering: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
         client = self._broker.connection
         try:
+            await self._search.start()
             subscription = await client.subscribe(SUBJECTS, QUEUE, cb=self._take, pending_msgs_limit=WAITING)
             await self._stopping.wait()
             await subscription.drain()  # type: ignore[no-untyped-call]  # no more from the broker; what is here is still taken
             await asyncio.gather(*self._answering)
         finally:
+            await self._search.close()
             await self._engine.dispose()
 
     async def stop(self) -> None:
         self._stopping.set()
 
     def problems(self) -> list[str]:
-        return []  # bus and database are the host's to check, and there is nothing else
+        return self._search.problems()  # bus and database are the host's to check
 
     async def _take(self, message: Msg) -> None:
         await self._free.acquire()
@@ -137,9 +145,9 @@ class Queries:
             raise Refusal("unknown_query", f"no query {name!r} is known", {"known": sorted(HANDLERS)})
         if len(body) > MAX_REQUEST:
             raise Refusal("too_large", f"the request has {len(body)} bytes, at most {MAX_REQUEST} are taken")
-        request = QUERIES[name].request.model_validate(_fields(body))
-        async with self._reads.of(parsed.tenant) as reads:
-            return await HANDLERS[name](reads, request, self._settings.region(parsed.tenant))
+        request = QUERIES[name].request.model_validate(fields(body))
+        region = self._settings.region(parsed.tenant)
+        return await HANDLERS[name](Context(parsed.tenant, region, self._search, self._reads), request)
 
     def _check_size(self, reply: bytes) -> None:
         most = self._broker.connection.max_payload - HEADROOM
@@ -156,16 +164,6 @@ UNAVAILABLE = frozenset({"08", "53", "57"})  # classes of SQLSTATE
 
 def build(runtime: Runtime) -> Service:
     return Queries(runtime)
-
-
-def _fields(body: bytes) -> Any:
-    """The request's fields; an empty body asks without any. Raises Refusal."""
-    if not body:
-        return {}
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise invalid([{"field": "data", "message": f"not JSON: {error}"}]) from None
 
 
 def _encode(reply: dict[str, Any]) -> bytes:

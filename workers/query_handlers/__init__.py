@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from workers.query_handlers import contact, message, timeline
+from workers.query_handlers import contact, message, search, timeline
 from workers.query_handlers.answer import Handler
 
 HANDLERS: Mapping[str, Handler] = {
     "contact.get": contact.get,
     "contact.find": contact.find,
     "contact.list": contact.list_contacts,
+    "contact.search": search.contacts,
     "contact.timeline": timeline.of_contact,
     "timeline.get": timeline.get,
     "message.status": message.status,
+    "search.status": search.status,
 }

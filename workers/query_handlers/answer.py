@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from storage.reads import contacts
 from storage.reads.session import TenantReads
 from workers.identity import IdentifierError, canonicalise_inbound
+from workers.query_handlers.context import Context
 
 
 class Answer(NamedTuple):
@@ -30,8 +31,7 @@ class Refusal(Exception):
         self.details = details or {}
 
 
-# The last argument is the region of the tenant's numbers without a country code.
-Handler = Callable[[TenantReads, Any, str | None], Awaitable[Answer]]
+Handler = Callable[[Context, Any], Awaitable[Answer]]
 
 
 def invalid(errors: list[dict[str, str]]) -> Refusal:
@@ -91,13 +91,13 @@ def redirected(contact: contacts.Found) -> dict[str, Any]:
     return {"redirected_from": contact.redirected_from} if contact.redirected_from else {}
 
 
-PAGING = frozenset({"cursor", "page", "page_size", "limit", "count", "total"})
+PAGING = frozenset({"cursor", "page", "page_size", "limit", "count", "total", "wait_for"})
 
 
-def asked(name: str, reads: TenantReads, request: BaseModel, **resolved: Any) -> dict[str, Any]:
+def asked(name: str, context: Context, request: BaseModel, **resolved: Any) -> dict[str, Any]:
     """What a cursor is bound to: the query, the tenant, and what the request selects and sorts by.
 
-    How much of it a page shows is left out, so that a reader may change its mind.
+    How much of it a page shows, and when, is left out, so that a reader may change its mind.
     """
     selecting = request.model_dump(mode="json", exclude=set(PAGING), exclude_none=True)
-    return {"query": name, "tenant": reads.tenant, **selecting, **{k: str(v) for k, v in resolved.items()}}
+    return {"query": name, "tenant": context.tenant, **selecting, **{k: str(v) for k, v in resolved.items()}}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contracts.queries import MessageStatus
 from storage.reads import messages
-from storage.reads.session import TenantReads
 from workers.query_handlers.answer import Answer, Refusal
+from workers.query_handlers.context import Context
 
 
-async def status(reads: TenantReads, request: MessageStatus, _region: str | None) -> Answer:
-    reached = await messages.status(reads, request.channel, request.message_id)
+async def status(context: Context, request: MessageStatus) -> Answer:
+    async with context.reads() as reads:
+        reached = await messages.status(reads, request.channel, request.message_id)
     if reached is None:
         raise Refusal("message_not_found", "no delivery status of such a message was seen")
     return Answer(reached, {})

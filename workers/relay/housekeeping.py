@@ -22,7 +22,7 @@ from storage import inbox, outbox, timeline
 from storage.postgres import WRITER, connect
 from workers import streams
 from workers.jetstream import Refused
-from workers.purge import purge
+from workers.relay.purge import purge
 
 EVERY: Final = 30.0  # seconds
 WEIGH_EVERY: Final = 600.0  # seconds; to weigh the outbox is to read all of its rows
@@ -40,7 +40,7 @@ TRANSIENT: Final = (
     asyncpg.InternalClientError,
 )
 
-log = get_logger("workers.housekeeping")
+log = get_logger("workers.relay.housekeeping")
 
 
 class Housekeeping:

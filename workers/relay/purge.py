@@ -19,7 +19,7 @@ from workers.jetstream import api, parse_time
 REPLAY_WINDOW: Final = timedelta(hours=24)
 PRESSED: Final = 0.5  # of max_bytes
 
-log = get_logger("workers.purge")
+log = get_logger("workers.relay.purge")
 
 
 async def purge(

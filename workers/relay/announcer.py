@@ -27,7 +27,7 @@ _MEANT_FOR_US: Final = re.compile(r"nats-|rollcall-(?!reply-to$|replay$)", re.IG
 _NO_NAME: Final = re.compile(r"[^!-9;-~]")
 _NO_VALUE: Final = re.compile(r"[^ -~]")
 
-log = get_logger("workers.announcer")
+log = get_logger("workers.relay.announcer")
 
 
 async def announce(client: Client, connection: asyncpg.Connection) -> int:

@@ -1,19 +1,17 @@
 """The relay: the outbox onto the bus, shard by shard, in order.
 
 Woken by whoever commits a row (core NATS, may be lost) and by a slow poll. A lease on a shard saves work; who may publish
-is decided by the shard's marker (``workers/publisher.py``).
+is decided by the shard's marker (``workers/relay/publisher.py``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from typing import Any, Final
 
 import asyncpg
 import nats
-import nats.errors
 from nats.aio.client import Client
 
 from contracts.connection import servers
@@ -24,10 +22,12 @@ from ops.logging import get_logger
 from ops.settings import Settings
 from storage import leases, outbox
 from storage.postgres import WRITER, connect
-from workers.announcer import announce
-from workers.housekeeping import Housekeeping
+from workers.due import Due
+from workers.faults import TRANSIENT
 from workers.jetstream import NO_STREAM, NoAnswer, Refused
-from workers.publisher import Publisher
+from workers.relay.announcer import announce
+from workers.relay.housekeeping import Housekeeping
+from workers.relay.publisher import Publisher
 from workers.service import Runtime
 
 NAME: Final = "relay"  # of the leases
@@ -37,22 +37,7 @@ LOOK_SECONDS: Final = 5.0  # between two looks at the backlog and at the stream
 ANNOUNCE_SECONDS: Final = 0.25
 WAITS: Final = (0.1, 2.0)  # seconds after a failure: at first, at most
 
-# What passes, or what an operator can mend while we wait: the broker, the database, and neither there.
-TRANSIENT: Final = (
-    NoAnswer,
-    Refused,
-    OSError,
-    nats.errors.Error,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-)
-
-log = get_logger("workers.relay")
+log = get_logger("workers.relay.service")
 
 
 class Relay:
@@ -71,9 +56,9 @@ class Relay:
         self._reconnects = 0
         self._owned: frozenset[int] = frozenset()
         self._housekeeping = Housekeeping(settings, lambda: 0 in self._owned)
-        self._beat = _Due(settings.lease_seconds / 4)
-        self._look = _Due(LOOK_SECONDS)
-        self._announce = _Due(ANNOUNCE_SECONDS)
+        self._beat = Due(settings.lease_seconds / 4)
+        self._look = Due(LOOK_SECONDS)
+        self._announce = Due(ANNOUNCE_SECONDS)
 
     async def run(self) -> None:
         housekeeping = asyncio.create_task(self._housekeeping.run(), name="housekeeping")
@@ -227,26 +212,6 @@ def _said(error: BaseException) -> str:
     if isinstance(error, Refused):
         return f"{EVENTS.name} refuses events: {error}"
     return f"{type(error).__name__}: {error}".removesuffix(": ")
-
-
-class _Due:
-    """Whether something periodic is due."""
-
-    __slots__ = ("_every", "_next")
-
-    def __init__(self, every: float) -> None:
-        self._every = every
-        self._next = -float("inf")
-
-    def now(self) -> bool:
-        moment = time.monotonic()
-        if moment < self._next:
-            return False
-        self._next = moment + self._every
-        return True
-
-    def in_(self, seconds: float) -> None:
-        self._next = time.monotonic() + seconds
 
 
 def build(runtime: Runtime) -> Relay:

@@ -20,8 +20,9 @@ from ops import failpoint, metrics
 from ops.logging import Operation, get_logger
 from storage import outbox
 from storage.outbox import Marker, Move, Row
-from workers import marker
-from workers.atomic_batch import (
+from workers.jetstream import NoAnswer, Refused
+from workers.relay import marker
+from workers.relay.atomic_batch import (
     DUPLICATE,
     HEADER_ROOM,
     MAX_MESSAGES,
@@ -33,14 +34,13 @@ from workers.atomic_batch import (
     publish_singly,
     send,
 )
-from workers.jetstream import NoAnswer, Refused
 
 FEW = 8  # events that leave singly: a batch costs the broker as much as this many
 READ_ROWS = 512
 READ_BYTES = 4_000_000
 BATCH_SECONDS = 5.0  # until an unanswered batch counts as unknown
 
-log = get_logger("workers.publisher")
+log = get_logger("workers.relay.publisher")
 
 
 class Pack(NamedTuple):

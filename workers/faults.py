@@ -1,0 +1,24 @@
+"""What passes, or what an operator can mend while a worker waits: the broker or the database is away, or is not ready."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import asyncpg
+import nats.errors
+
+from workers.jetstream import NoAnswer, Refused
+
+TRANSIENT: Final = (
+    NoAnswer,
+    Refused,
+    OSError,
+    nats.errors.Error,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
