@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import html
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -18,6 +20,7 @@ from nats.aio.client import Client as Nats
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from contracts.client import Client
 from ops.probe import get
@@ -30,6 +33,11 @@ from storage.postgres import connect
 SETTLED_WITHIN = 60.0
 IN_FLIGHT = 256  # publishes that wait for the broker's acknowledgement
 HEADERS = {"Content-Type": "application/cloudevents+json"}
+SEARCHES = (
+    "garcia",
+    "Lovelcae",
+    "0151 123-00000",
+)  # without the accent; with a typing error; as one would dial it
 
 
 class Fleet(NamedTuple):
@@ -88,6 +96,7 @@ async def _show(console: Console, fleet: Fleet) -> None:
         _print_traffic(console, samples, outcomes)
         await _print_contacts(console, database)
         await _print_timeline(console, client)
+        await _print_search(console, client)
         await _print_events(console, bus)
         await _print_dead_letters(console, database)
         console.print(
@@ -104,7 +113,12 @@ async def _show(console: Console, fleet: Fleet) -> None:
 @contextlib.asynccontextmanager
 async def fleet() -> AsyncIterator[Fleet]:
     """``rollcall up --ephemeral --json`` as a user would run it, for as long as the block."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ROLLCALL_")}
+    # Nobody's servers but its own: a throw-away fleet must not build a search index over a real one.
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("ROLLCALL_") and name != "ELASTICSEARCH_URL"
+    }
     process = await asyncio.create_subprocess_exec(
         *command("up", "--ephemeral", "--json"),
         stdout=asyncio.subprocess.PIPE,
@@ -117,7 +131,8 @@ async def fleet() -> AsyncIterator[Fleet]:
             line = await process.stdout.readline()
         if not line:
             raise RuntimeError("the fleet did not start; what it said is above")
-        yield Fleet(**orjson.loads(line))
+        said = orjson.loads(line)
+        yield Fleet(**{name: said[name] for name in Fleet._fields})
     finally:
         if process.returncode is None:
             process.terminate()
@@ -233,6 +248,30 @@ async def _print_timeline(console: Console, client: Client) -> None:
             event["integration_source"] or event["triggered_by"] or event["source"],
         )
     console.print(table)
+
+
+async def _print_search(console: Console, client: Client) -> None:
+    tenant = TENANTS[0]
+    table = Table(title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("searched", "found", "where"):
+        table.add_column(heading)
+    engine = ""
+    for search in SEARCHES:
+        answer = await client.query("contact.search", tenant, {"q": search, "page_size": 1})
+        for hit in _data(answer):
+            where = "; ".join(f"{field}: {marked[0]}" for field, marked in hit["highlights"].items())
+            table.add_row(search, hit["display_name"], _marked(where))
+        engine = (answer.meta or {})["engine"]
+    table.title = f"\nSearches of {tenant}, answered by {engine}"
+    console.print(table)
+
+
+def _marked(highlighted: str) -> Text:
+    """A highlight for the terminal."""
+    text = Text()
+    for n, piece in enumerate(re.split(r"</?em>", highlighted)):
+        text.append(html.unescape(piece), style="bold" if n % 2 else "")
+    return text
 
 
 async def _print_events(console: Console, bus: Nats) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import asyncpg
 import orjson
+from elasticsearch import AsyncElasticsearch
 from nats.aio.client import Client
 from rich import box
 from rich.table import Table
@@ -11,10 +14,13 @@ from rich.text import Text
 
 from ops import reach
 from ops.probe import get
-from ops.settings import BusSettings, DatabaseSettings, SettingsError, read
+from ops.settings import BusSettings, DatabaseSettings, SearchSettings, SettingsError, read
 from storage.migrate import revision
 from storage.postgres import connect
 from storage.roles import MIGRATE, Finding, inspect
+from storage.search.elastic import connection as elastic
+from storage.search.elastic import indexes
+from storage.search.elastic.bulk import Retry
 from workers import streams
 from workers.jetstream import NoAnswer, Refused
 
@@ -35,7 +41,7 @@ DURABLE = {
 
 async def examine() -> list[Finding]:
     """Every finding, good and bad; never raises for a server that is out of reach."""
-    return [*await _postgres(), *await _nats()]
+    return [*await _postgres(), *await _nats(), *await _elasticsearch()]
 
 
 def table(findings: list[Finding]) -> Table:
@@ -62,6 +68,7 @@ async def _postgres() -> list[Finding]:
                 found.append(_postgres_version(connection))
                 found += await _durability(connection)
                 found.append(await _migrations(connection))
+                found.append(await _trigrams(connection))
                 found += await inspect(connection)
             finally:
                 await connection.close()
@@ -96,6 +103,48 @@ async def _migrations(connection: asyncpg.Connection) -> Finding:
     return Finding(
         "migrations", ok=False, detail=f"at {at.current or 'nothing'}, the newest is {at.head}", mend=MIGRATE
     )
+
+
+async def _trigrams(connection: asyncpg.Connection) -> Finding:
+    version = await connection.fetchval("select extversion from pg_extension where extname = 'pg_trgm'")
+    if version is not None:
+        return Finding("pg_trgm", ok=True, detail=f"version {version}")
+    known = await connection.fetchval("select true from pg_available_extensions where name = 'pg_trgm'")
+    mend = MIGRATE if known else "install it on the server (package postgresql-contrib): searches need it"
+    return Finding("pg_trgm", ok=False, detail="the extension is missing", mend=mend)
+
+
+async def _elasticsearch() -> list[Finding]:
+    try:
+        settings = read(SearchSettings)
+    except SettingsError as error:
+        return [_setting(error)]
+    if settings.elasticsearch_url is None:
+        return [Finding("Elasticsearch", ok=True, detail="not set: PostgreSQL answers searches")]
+    client = elastic.connect(settings.elasticsearch_url)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            version = await elastic.check(client)
+            return [
+                Finding("Elasticsearch", ok=True, detail=f"version {version}"),
+                await _index(client, settings.search_index),
+            ]
+    except elastic.UnsupportedServer as error:
+        mend = "let ELASTICSEARCH_URL name an Elasticsearch 8 or 9, or unset it"
+        return [Finding("Elasticsearch", ok=False, detail=str(error), mend=mend)]
+    except (elastic.Unavailable, Retry, indexes.Refused, TimeoutError) as error:
+        mend = "start it, or set ELASTICSEARCH_URL to where it is; PostgreSQL answers searches meanwhile"
+        return [Finding("Elasticsearch", ok=False, detail=str(error) or "no answer in time", mend=mend)]
+    finally:
+        await client.close()
+
+
+async def _index(client: AsyncElasticsearch, alias: str) -> Finding:
+    found = sorted(await indexes.behind(client, alias))
+    if found:
+        return Finding("search index", ok=True, detail=f"{alias} is {', '.join(found)}")
+    mend = "run `rollcall search rebuild`; an indexer that runs does it by itself"
+    return Finding("search index", ok=False, detail=f"there is no {alias}", mend=mend)
 
 
 async def _nats() -> list[Finding]:

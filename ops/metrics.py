@@ -102,7 +102,7 @@ DEAD_LETTERS = _counter("rollcall_dead_letters", "Messages dead-lettered, by rea
 
 RETRIES = _counter(
     "rollcall_retries",
-    "Batches begun again, by reason: a lost race, a database out of reach, an unknown commit.",
+    "Batches begun again, by reason: a lost race, a database or an Elasticsearch out of reach, an unknown commit.",
     "reason",
 )
 
@@ -140,11 +140,30 @@ REPLIES_REFUSED = _counter(
     "Rollcall-Reply-To headers ignored because their subject is not one a sender may name.",
 )
 
+# -- the search index
+
+SEARCH_DOCUMENTS = _counter(
+    "rollcall_search_documents",
+    "Documents of changed contacts by what became of them: indexed (also where the index had them already), refused.",
+    "outcome",
+)
+
+SEARCH_LAG_SECONDS = _gauge(
+    "rollcall_search_lag_seconds",
+    "Age of the oldest event that no indexer has indexed, by the broker's clock; 0 without one.",
+)
+
+SEARCH_BULK_SECONDS = _histogram(
+    "rollcall_search_bulk_seconds", "Duration of a bulk request of changed contacts, in seconds."
+)
+
 # -- queries
 
 QUERIES = _counter(
     "rollcall_queries", "Queries answered; the code is that of the error, else 'ok'.", "name", "code"
 )
+
+SEARCHES = _counter("rollcall_searches", "Searches answered, by engine: elasticsearch, postgres.", "engine")
 
 QUERY_SECONDS = _histogram("rollcall_query_seconds", "Duration of a query, in seconds.", "name")
 

@@ -1,14 +1,18 @@
-"""Reaching the two servers for the moment of one command: what goes wrong is said in a line, with how to mend it."""
+"""Reaching the servers for the moment of one command: what goes wrong is said in a line, with how to mend it."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 import asyncpg
 from nats.aio.client import Client
 
 from contracts.connection import connect
+
+if TYPE_CHECKING:
+    from elasticsearch import AsyncElasticsearch
 
 # What asyncpg raises when it cannot connect, or when PostgreSQL refuses.
 POSTGRES_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
@@ -39,6 +43,25 @@ def bus_errors() -> Iterator[None]:
         raise Unreachable(str(error), mend) from error
     except TimeoutError as error:
         raise Unreachable(str(error), "start one, or set ROLLCALL_NATS_URL to where it is") from error
+
+
+@contextlib.asynccontextmanager
+async def elasticsearch(url: str) -> AsyncIterator[tuple[AsyncElasticsearch, str]]:
+    """A client, closed in the end, and the server's version. Raises Unreachable, also for a server that is neither 8 nor 9."""
+    # Imported here: most commands have no use for it.
+    from storage.search.elastic import connection as elastic  # noqa: PLC0415
+
+    client = elastic.connect(url)
+    try:
+        try:
+            version = await elastic.check(client)
+        except elastic.UnsupportedServer as error:
+            raise Unreachable(str(error), "let ELASTICSEARCH_URL name one") from error
+        except elastic.Unavailable as error:
+            raise Unreachable(str(error), "start it, or set ELASTICSEARCH_URL to where it is") from error
+        yield client, version
+    finally:
+        await client.close()
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import orjson
 from contracts.envelope import parse
 from contracts.results import Result
 from contracts.subjects import HEADER_REPLAY, HEADER_REPLY_TO
+from contracts.vocabulary import DeadLetterReason
 from ops import reach
 from storage.dead_letters import DeadLetter, mark_replayed
 
@@ -15,11 +16,20 @@ from storage.dead_letters import DeadLetter, mark_replayed
 BROKERS = "nats-"
 
 
+class NotReplayable(Exception):
+    """A letter that is no message to us; says what to do instead."""
+
+
 async def replay(connection: asyncpg.Connection, letter: DeadLetter, nats_url: str, timeout: float) -> Result:
-    """Publish the original with ``Rollcall-Replay`` and wait for its result. Raises TimeoutError, Unreachable.
+    """Publish the original with ``Rollcall-Replay`` and wait for its result. Raises NotReplayable, TimeoutError, Unreachable.
 
     The result comes to us instead of to whom the original named: that inbox is long gone.
     """
+    if letter.reason == DeadLetterReason.NOT_INDEXABLE:
+        raise NotReplayable(
+            "it is an event, which others have acted on already. Mend what its detail names, then run "
+            f"`rollcall search audit --repair --tenant {letter.tenant}`"
+        )
     client = await reach.bus(nats_url)
     try:
         inbox = client.new_inbox()

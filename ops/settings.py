@@ -1,4 +1,4 @@
-"""Settings from the environment: ROLLCALL_<NAME>. The one place that knows them all; docs/settings.md is made from it."""
+"""Settings from the environment: ROLLCALL_<NAME>, and ELASTICSEARCH_URL. The one place that knows them all; docs/settings.md is made from it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ _HOW = {
     "postgres_dsn": "set it to postgresql://user@host:5432/database, or run `rollcall up`, which brings servers along",
     "tenant_regions": 'give a JSON object such as {"acme": "DE"}',
     "failpoint": "give <name>:<n>, for example before_commit:3",
+    "elasticsearch_url": "set it to http://host:9200 or https://user:password@host:9200, or unset it: PostgreSQL answers searches then",
 }
 
 
@@ -74,7 +75,44 @@ class DatabaseSettings(BaseSettings):
         return check_dsn(value)
 
 
-class Settings(BusSettings, DatabaseSettings):
+class SearchSettings(BaseSettings):
+    """What a program needs that only speaks to Elasticsearch."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    elasticsearch_url: str | None = Field(
+        None, repr=False, validation_alias="ELASTICSEARCH_URL"
+    )  # http://host:9200; several nodes of one cluster, with commas between them; none: PostgreSQL answers searches
+    search_index: str = (
+        "rollcall-contacts"  # the alias that searches go to; what is behind it begins with its name
+    )
+    search_max_lag_s: float = Field(30, gt=0)  # an index that is further behind is not asked; PostgreSQL is
+    search_shards: int = Field(4, ge=1, le=1_024)  # of an index that is made from now on
+
+    @field_validator("elasticsearch_url")
+    @classmethod
+    def _elasticsearch_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        urls = [url.strip().rstrip("/") for url in value.split(",")]
+        for url in urls:
+            if not re.match(r"https?://[^\s/]+", url) or not _has_port(url) or not urlsplit(url).hostname:
+                raise ValueError("not a URL of the form http://host:9200")
+        return ",".join(urls)
+
+    @field_validator("search_index")
+    @classmethod
+    def _search_index(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,99}", value):
+            raise ValueError(
+                "not an index name: up to 100 small letters, digits, - and _, of which - and _ do not come first"
+            )
+        return value
+
+
+class Settings(SearchSettings, BusSettings, DatabaseSettings):
     """What a worker needs."""
 
     max_body: int = Field(900_000, ge=1_000, le=1_000_000)  # bytes of a message's body
@@ -122,6 +160,12 @@ class Settings(BusSettings, DatabaseSettings):
         return self.tenant_regions.get(tenant, self.default_region)
 
 
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    alias = Settings.model_fields[name].validation_alias if name in Settings.model_fields else None
+    return alias if isinstance(alias, str) else f"{PREFIX}{name.upper()}"
+
+
 def _has_port(url: str) -> bool:
     """Whether what stands in the place of a port, if anything, is one."""
     try:
@@ -144,7 +188,7 @@ def read(kind: type[S], **given: Any) -> S:
     except ValidationError as error:
         lines = []
         for problem in error.errors(include_url=False, include_context=False, include_input=False):
-            name = str(problem["loc"][0]) if problem["loc"] else ""
+            name = str(problem["loc"][0]).lower() if problem["loc"] else ""
             lines.append(_line(name, "is not set" if problem["type"] == "missing" else problem["msg"]))
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None
     except SourceError as error:  # a variable whose JSON cannot be read
@@ -163,4 +207,4 @@ def load(**given: Any) -> Settings:
 
 def _line(name: str, problem: str) -> str:
     how = _HOW.get(name)
-    return f"{PREFIX}{name.upper()}: {problem.removeprefix('Value error, ')}" + (f"; {how}" if how else "")
+    return f"{variable(name)}: {problem.removeprefix('Value error, ')}" + (f"; {how}" if how else "")

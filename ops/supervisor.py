@@ -23,7 +23,7 @@ import uvicorn
 
 from ops import reach
 from ops.devstack import Devstack
-from ops.devstack.process import die_with_parent, free_port, tail
+from ops.devstack.process import die_with_parent, free_port, is_free, tail
 from ops.probe import get
 from ops.settings import PREFIX, Settings, read
 from ops.watch import watch
@@ -47,7 +47,7 @@ class FleetError(Exception):
 
 @dataclass
 class Instance:
-    """One worker process under its key ``<worker>/<n>``; key and port stay the same over restarts."""
+    """One worker process under its key ``<worker>/<n>``; key and port stay the same once it has been ready."""
 
     worker: str
     number: int
@@ -55,6 +55,7 @@ class Instance:
     log: Path | None
     process: asyncio.subprocess.Process | None = None
     ready: bool = False
+    was_ready: bool = False
     why: str = "starting"  # what /readyz last said
     starts: int = 0
     quick_deaths: int = 0
@@ -85,6 +86,7 @@ class Fleet:
         self.nats_url = settings.nats_url
         self.nats_monitor_url = settings.nats_monitor_url
         self.postgres_dsn = settings.postgres_dsn
+        self.elasticsearch_url = settings.elasticsearch_url
         self.instances: dict[str, Instance] = {}
         self._counts = counts
         self._port = free_port()
@@ -97,10 +99,12 @@ class Fleet:
 
     def line(self) -> dict[str, Any]:
         """What ``up --json`` prints and ``/fleet`` serves."""
+        search = {"elasticsearch_url": self.elasticsearch_url} if self.elasticsearch_url is not None else {}
         return {
             "nats_url": self.nats_url,
             "nats_monitor_url": self.nats_monitor_url,
             "postgres_dsn": self.postgres_dsn,
+            **search,
             "http": {**{key: one.url for key, one in self.instances.items()}, "supervisor": self.url},
             "pids": {key: one.pid for key, one in self.instances.items()},
         }
@@ -122,6 +126,8 @@ class Fleet:
             self.nats_url, self.nats_monitor_url = self.stack.nats_url, self.stack.nats_monitor_url
         if self.stack.postgres is not None:
             self.postgres_dsn = self.stack.postgres_dsn
+        if self.stack.elasticsearch is not None:
+            self.elasticsearch_url = self.stack.elasticsearch_url
         try:
             with reach.database():
                 await migrate(self.postgres_dsn)
@@ -176,6 +182,7 @@ class Fleet:
     async def _look(self, one: Instance) -> None:
         status, body = await get(f"{one.url}/readyz")
         one.ready = status == 200 and one.pid is not None
+        one.was_ready |= one.ready
         one.why = "ready" if one.ready else body.decode(errors="replace").strip()[:200] or f"HTTP {status}"
 
     async def _keep(self, one: Instance) -> None:
@@ -190,6 +197,8 @@ class Fleet:
             if one.quick_deaths > PATIENCE:
                 pause = min(0.25 * 2 ** (one.quick_deaths - PATIENCE), LONGEST_PAUSE)
             one.why = f"ended with {code}"
+            if not one.was_ready and not is_free(one.port):  # taken between our look and its start
+                one.port = free_port()
             sys.stderr.write(f"rollcall: {one.key} {one.why}, starting it again\n")
             await asyncio.sleep(pause)
 
@@ -204,6 +213,8 @@ class Fleet:
         }
         if self.nats_monitor_url is not None:
             environment["ROLLCALL_NATS_MONITOR_URL"] = self.nats_monitor_url
+        if self.elasticsearch_url is not None:
+            environment["ELASTICSEARCH_URL"] = self.elasticsearch_url
         if one.starts:  # a failpoint is for the first process: its successor goes on from there
             environment.pop("ROLLCALL_FAILPOINT", None)
         one.starts += 1
@@ -231,6 +242,10 @@ class Fleet:
                         server.restart()
                     except (RuntimeError, TimeoutError) as error:
                         sys.stderr.write(f"rollcall: {error}\n")
+            search = self.stack.elasticsearch
+            if search is not None and not search.alive():
+                sys.stderr.write("rollcall: ElasticsearchServer died, starting it again\n")
+                search.launch()  # it takes seconds, in which whatever else died must not wait
 
     async def _serve(self) -> None:
         async def application(scope: Any, _receive: Any, send: Any) -> None:
@@ -280,7 +295,13 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def run(
-    counts: Mapping[str, int], *, data_dir: Path | None, ephemeral: bool, as_json: bool, verbose: bool
+    counts: Mapping[str, int],
+    *,
+    data_dir: Path | None,
+    ephemeral: bool,
+    with_elasticsearch: bool,
+    as_json: bool,
+    verbose: bool,
 ) -> int:
     """Run the fleet until SIGINT or SIGTERM. Answers the exit code. Raises SettingsError."""
     embedded = {name: url for name, url in EMBEDDED.items() if not os.environ.get(f"{PREFIX}{name.upper()}")}
@@ -292,6 +313,7 @@ def run(
         ephemeral=ephemeral,
         with_nats="nats_url" in embedded,
         with_postgres="postgres_dsn" in embedded,
+        with_elasticsearch=with_elasticsearch,
     )
     return asyncio.run(_run(Fleet(counts, stack, settings, verbose=verbose), as_json=as_json))
 

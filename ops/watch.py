@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from ops.supervisor import Fleet
 
 # What a worker does: whichever of these it counts.
-WORK = ("rollcall_messages_total", "rollcall_published_total", "rollcall_queries_total")
+WORK = (
+    "rollcall_messages_total",
+    "rollcall_published_total",
+    "rollcall_queries_total",
+    "rollcall_search_documents_total",
+)
 LAG = ("rollcall_lag_messages", "rollcall_outbox_rows")
 
 
@@ -66,6 +71,14 @@ def _addresses(fleet: Fleet) -> list[str]:
         lines.append(f"export ROLLCALL_POSTGRES_DSN={fleet.postgres_dsn}")
     else:
         lines.append(f"PostgreSQL {hide_text(fleet.postgres_dsn)}")
+    if fleet.stack.elasticsearch is not None:
+        lines.append(f"export ELASTICSEARCH_URL={fleet.elasticsearch_url}")
+    elif fleet.elasticsearch_url is not None:
+        lines.append(
+            f"Elasticsearch {','.join(hide_text(url) for url in fleet.elasticsearch_url.split(','))}"
+        )
+    else:
+        lines.append("no Elasticsearch: PostgreSQL answers searches")
     return [*lines, f"logs in {fleet.stack.data_dir / 'logs'}"]
 
 

@@ -79,9 +79,10 @@ class Ground:
         self, name: str, command: list[str], environment: Mapping[str, str]
     ) -> AsyncIterator[asyncio.subprocess.Process]:
         """A process, ended with SIGTERM."""
+        clean = {name: value for name, value in os.environ.items() if name != "ELASTICSEARCH_URL"}
         with (self.logs / f"{name}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                *command, env={**os.environ, **environment}, stdout=log, stderr=log
+                *command, env={**clean, **environment}, stdout=log, stderr=log
             )
         try:
             yield process
@@ -95,18 +96,21 @@ class Ground:
                     await process.wait()
 
     @contextlib.asynccontextmanager
-    async def workers(self, dsn: str, *names: str) -> AsyncIterator[dict[str, int]]:
-        """Workers as a container runs them; yields their process ids by name."""
+    async def workers(
+        self, dsn: str, *names: str, environment: Mapping[str, str] | None = None
+    ) -> AsyncIterator[dict[str, int]]:
+        """Workers as a container runs them, with ``environment`` besides; yields their process ids by name."""
         async with contextlib.AsyncExitStack() as stack:
             pids = {}
             self.ports = {name: free_port() for name in names}
             for name in names:
-                environment = {
+                variables = {
                     "ROLLCALL_NATS_URL": self.stack.nats_url,
                     "ROLLCALL_POSTGRES_DSN": dsn,
                     "ROLLCALL_HTTP_PORT": str(self.ports[name]),
+                    **(environment or {}),
                 }
-                process = await stack.enter_async_context(self.process(name, worker(name), environment))
+                process = await stack.enter_async_context(self.process(name, worker(name), variables))
                 pids[name] = process.pid
             yield pids
 
@@ -208,8 +212,8 @@ def peak_mb(pid: int) -> float:
 
 
 @contextlib.asynccontextmanager
-async def ground() -> AsyncIterator[Ground]:
-    with Devstack() as stack:
+async def ground(*, with_elasticsearch: bool = False) -> AsyncIterator[Ground]:
+    with Devstack(with_elasticsearch=with_elasticsearch) as stack:
         logs = stack.data_dir / "bench"
         logs.mkdir()
         client = await nats.connect(stack.nats_url, max_reconnect_attempts=-1)

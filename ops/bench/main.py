@@ -18,7 +18,7 @@ import orjson
 import uvloop
 
 from contracts.client import Client
-from ops.bench import latency, statements, throughput
+from ops.bench import latency, search, statements, throughput
 from ops.bench.ground import Ground, ground, peak_mb
 from ops.bench.workload import generate, preload
 
@@ -29,10 +29,11 @@ class Size:
     contacts: int
     million: int
     latency_seconds: float
+    search: search.Size
 
 
-FULL = Size(20_000, 5_000, 1_000_000, 20)
-QUICK = Size(5_000, 5_000, 100_000, 8)
+FULL = Size(20_000, 5_000, 1_000_000, 20, search.FULL)
+QUICK = Size(5_000, 5_000, 100_000, 8, search.QUICK)
 RATE = 200  # messages/s of the latency run
 
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="write the figures there, as nested JSON")
     parser.add_argument("--quick", action="store_true", help="smaller runs, in about two minutes")
     parser.add_argument(
-        "--only", choices=("throughput", "latency", "million", "statements"), help="one part of it"
+        "--only", choices=("throughput", "latency", "million", "statements", "search"), help="one part of it"
     )
     options = parser.parse_args(arguments)
     uvloop.install()
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _run(size: Size, only: str | None, *, quick: bool) -> dict[str, Any]:
     figures: dict[str, Any] = {"quick": quick}
-    async with ground() as here:
+    async with ground(with_elasticsearch=only in (None, "search")) as here:
         _say(f"servers run; logs in {here.logs}")
         if only in (None, "throughput", "million"):
             await _throughput(here, size, figures, baselines=only != "million")
@@ -76,6 +77,8 @@ async def _run(size: Size, only: str | None, *, quick: bool) -> dict[str, Any]:
             dsn = await here.database("bench_statements")
             figures["statements_per_batch"] = await statements.count(dsn, "WEBHOOK")
             figures["statements_per_command_batch"] = await statements.count(dsn, "COMMAND")
+        if only in (None, "search"):
+            await _search(here, size, figures)
     return figures
 
 
@@ -158,6 +161,13 @@ async def _latency(here: Ground, size: Size, figures: dict[str, Any]) -> None:
         "max": round(taken[-1], 2),
     }
     _say(f"latency at {RATE}/s: {figures['latency_ms']}")
+
+
+async def _search(here: Ground, size: Size, figures: dict[str, Any]) -> None:
+    found = await search.measure(here, size.search)
+    figures["search"] = found["search"]
+    figures["memory_mb"] = figures.get("memory_mb", {}) | found["memory_mb"]
+    _say(f"search: {figures['search']}")
 
 
 def _say(text: str) -> None:

@@ -42,12 +42,37 @@ def lines(figures: Mapping[str, Any]) -> Iterator[Line]:
         for name, target in (("p50", 8), ("p99", 30)):
             what = f"webhook published → its event received, {name} at {latency['rate']} messages/s"
             yield Line(what, f"{latency[name]:.1f} ms", f"at most {target} ms")
+    yield from _search(figures.get("search", {}))
     for worker, peak in sorted(figures.get("memory_mb", {}).items()):
-        yield Line(f"peak memory of {worker}", f"{peak:.0f} MB", "at most 150 MB")
+        most = 200 if worker == "indexer" else 150
+        yield Line(f"peak memory of {worker}", f"{peak:.0f} MB", f"at most {most} MB")
     if "statements_per_batch" in figures:
         counts: Mapping[str, int] = figures["statements_per_batch"]
         what = f"statements a batch of {' / '.join(counts)} messages"
         yield Line(what, " / ".join(str(count) for count in counts.values()), "the same for each")
+
+
+def _search(figures: Mapping[str, Any]) -> Iterator[Line]:
+    if not figures:
+        return
+    at = f"with {figures['contacts']:,} contacts of one tenant"
+    yield Line(
+        f"rebuild of the search index {at} against ready-made documents",
+        f"{figures['rebuild_vs_bulk']:.2f}",
+        "at least 0.5",
+    )
+    fresh = figures["freshness_ms"]
+    yield Line(
+        f"change committed → found, p99 at {fresh['rate']} changes/s, refreshed every {fresh['refresh_ms']} ms",
+        f"{fresh['p99']:.0f} ms",
+        f"at most {fresh['refresh_ms'] + 250} ms",
+    )
+    for engine, most in (("elasticsearch", 50), ("postgres", 150)):
+        yield Line(
+            f"contact.search answered by {engine} {at}, p99",
+            f"{figures['query_ms'][engine]['p99']:.1f} ms",
+            f"at most {most} ms",
+        )
 
 
 def table(figures: Mapping[str, Any]) -> str:

@@ -14,6 +14,8 @@ from nats.aio.client import Client
 
 from contracts import subjects
 from storage.ids import uuid7
+from storage.rows import Contact, Identifier, IdentifierKey
+from storage.search.text import search_text
 
 TENANTS = tuple(f"tenant{n}" for n in range(10))
 TEXT = (
@@ -174,6 +176,14 @@ async def publish(nats: Client, messages: Sequence[tuple[str, bytes]]) -> None:
                     raise RuntimeError(answer.data.decode())
 
 
+def _search_text(who: Person) -> str:
+    key = IdentifierKey("phone", "+" + who.number)
+    identifier = Identifier(uuid7(), key, "whatsapp", who.number)
+    return search_text(
+        Contact(who.tenant, uuid7(), display_name=who.name, identifiers={(key, "whatsapp"): identifier})
+    )
+
+
 async def preload(connection: asyncpg.Connection, known: int) -> None:
     """Contacts as a first message would have left them."""
     now = datetime.now(UTC)
@@ -190,8 +200,12 @@ async def preload(connection: asyncpg.Connection, known: int) -> None:
                 "updated_at",
                 "version",
                 "timeline_sequence",
+                "search_text",
             ),
-            records=[(who.tenant, contact, who.name, SOURCE, now, now, 1, 0) for who, contact in people],
+            records=[
+                (who.tenant, contact, who.name, SOURCE, now, now, 1, 0, _search_text(who))
+                for who, contact in people
+            ],
         )
         metadata = {who: orjson.dumps({"profile_name": who.name}).decode() for who, _ in people}
         await connection.copy_records_to_table(

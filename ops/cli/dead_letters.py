@@ -27,7 +27,8 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="The dead letter's id.")]
 def list_(
     tenant: Annotated[str | None, typer.Option(help="Only those of one tenant.", show_default=False)] = None,
     stream: Annotated[
-        str | None, typer.Option(help="Only those of a stream: WEBHOOK or COMMAND.", show_default=False)
+        str | None,
+        typer.Option(help="Only those of a stream: WEBHOOK, COMMAND or EVENTS.", show_default=False),
     ] = None,
     reason: Annotated[
         str | None, typer.Option(help="Only those with a reason: not_json, unstorable, …", show_default=False)
@@ -101,12 +102,15 @@ def replay(id: Id, timeout: Timeout = 5.0, json: AsJson = False) -> None:
     """
 
     async def work() -> Result:
+        from ops.replay import NotReplayable
         from ops.replay import replay as again
 
         letter = await _letter(_id(id))
         connection = await _database()
         try:
             return await again(connection, letter, await _nats_url(), timeout)
+        except NotReplayable as error:
+            raise Failure(str(error), REJECTED) from None
         except TimeoutError:
             raise Failure(f"published again, but no result within {timeout:g} s", TIMED_OUT) from None
         finally:

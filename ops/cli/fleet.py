@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,10 @@ def up(
             show_default=False,
         ),
     ] = "",
+    elasticsearch: Annotated[
+        bool,
+        typer.Option("--elasticsearch", help="Start an Elasticsearch too; Java and Maven are needed."),
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON when all is ready, no table.")
     ] = False,
@@ -35,7 +40,8 @@ def up(
 ) -> None:
     """Run the whole fleet: servers and workers, until Ctrl-C.
 
-    It uses the servers of ROLLCALL_NATS_URL and ROLLCALL_POSTGRES_DSN; where one is not set it starts its own.
+    It uses the servers of ROLLCALL_NATS_URL and ROLLCALL_POSTGRES_DSN; where one is not set it starts its own. It uses
+    the Elasticsearch of ELASTICSEARCH_URL, or starts one with --elasticsearch; without one PostgreSQL answers searches.
 
     It also migrates the database and declares the streams. SIGINT (Ctrl-C) and SIGTERM end all that it started.
     """
@@ -46,7 +52,16 @@ def up(
 
     if ephemeral and data is not None:
         raise typer.BadParameter("give either --ephemeral or --data", param_hint="--data")
-    counts = dict.fromkeys(FLEET, 1)
+    given = bool(os.environ.get("ELASTICSEARCH_URL"))
+    if elasticsearch and given:
+        raise typer.BadParameter(
+            "ELASTICSEARCH_URL is set, and that one is used; unset it to start another",
+            param_hint="--elasticsearch",
+        )
+    possible = [
+        name for name, kind in FLEET.items() if elasticsearch or given or not kind.needs_elasticsearch
+    ]
+    counts = dict.fromkeys(possible, 1)
     for part in filter(None, scale.split(",")):
         name, _, number = part.partition("=")
         if name not in FLEET:
@@ -55,28 +70,46 @@ def up(
             )
         if not number.isdigit() or not 0 <= int(number) <= 64:
             raise typer.BadParameter(f"{part!r} is not NAME=0…64", param_hint="--scale")
+        if name not in possible:
+            raise typer.BadParameter(
+                f"{name} needs Elasticsearch: set ELASTICSEARCH_URL, or give --elasticsearch",
+                param_hint="--scale",
+            )
         counts[name] = int(number)
     hush()
     try:
-        code = run(counts, data_dir=data, ephemeral=ephemeral, as_json=json, verbose=verbose)
+        code = run(
+            counts,
+            data_dir=data,
+            ephemeral=ephemeral,
+            with_elasticsearch=elasticsearch,
+            as_json=json,
+            verbose=verbose,
+        )
     except SettingsError as error:
         raise Failure(str(error), WRONG_USAGE) from None
     raise typer.Exit(code)
 
 
 def worker(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="inbox, contacts, relay or queries.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="inbox, contacts, relay, queries or indexer.")],
 ) -> None:
     """Run one worker in the foreground, as a container does.
 
-    It needs ROLLCALL_NATS_URL and ROLLCALL_POSTGRES_DSN; docs/settings.md has every setting.
+    It needs ROLLCALL_NATS_URL and ROLLCALL_POSTGRES_DSN, the indexer ELASTICSEARCH_URL too; docs/settings.md has every setting.
     """
+    from ops.cli.output import WRONG_USAGE, Failure
     from ops.settings import load
     from workers.fleet import FLEET
 
     if name not in FLEET:
         raise typer.BadParameter(f"no worker {name!r}; there are {', '.join(FLEET)}", param_hint="NAME")
     settings = load()
+    if FLEET[name].needs_elasticsearch and settings.elasticsearch_url is None:
+        raise Failure(
+            f"ELASTICSEARCH_URL: is not set, and the {name} has nothing to do without; set it to http://host:9200",
+            WRONG_USAGE,
+        )
     import uvloop
 
     from workers.host import run

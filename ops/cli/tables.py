@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from contracts.codes import DEAD_LETTERS, OUTCOMES, QUERY_ERRORS, REJECTIONS, Explained
 from ops import metrics
-from ops.settings import PREFIX, Settings
+from ops.settings import Settings, variable
 
 GENERATED: Final = "<!-- Written by `make docs`; change what it is made from. -->"
 _BOUNDS: Final = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
@@ -92,7 +92,7 @@ def settings() -> list[Setting]:
             comments |= _comments(kind)
     return [
         Setting(
-            f"{PREFIX}{name.upper()}",
+            variable(name),
             _type(field.annotation),
             _default(field),
             _bounds(field),

@@ -1,7 +1,8 @@
-"""PostgreSQL and nats-server from pip packages, started and stopped by us."""
+"""PostgreSQL, nats-server and Elasticsearch, started and stopped by us."""
 
+from ops.devstack.elasticsearch import ElasticsearchServer
 from ops.devstack.nats import NatsServer
 from ops.devstack.postgres import PostgresServer
 from ops.devstack.stack import Devstack
 
-__all__ = ["Devstack", "NatsServer", "PostgresServer"]
+__all__ = ["Devstack", "ElasticsearchServer", "NatsServer", "PostgresServer"]

@@ -147,7 +147,7 @@ class PostgresServer:
             port=self.port,
             # The kernel takes 107 bytes of a socket's path; with a longer one the loopback must do.
             sockets=sockets if len(f"{sockets}/.s.PGSQL.{self.port}") < 104 and "'" not in sockets else "",
-            shared_buffers_mb=min(512, max(64, memory_mb // 8)),
+            shared_buffers_mb=min(2048, max(64, memory_mb // 8)),
             wal_compression="lz4" if self._supports("wal_compression=lz4") else "off",
             libraries="pg_stat_statements" if self._has_library("pg_stat_statements") else "",
         )

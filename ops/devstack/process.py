@@ -119,17 +119,30 @@ def wait_for(condition: Callable[[], bool], patience: float, otherwise: str) -> 
         time.sleep(0.02)
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
     """A free TCP port of 127.0.0.1, below the range that outgoing connections take theirs from.
 
-    A server that is restarted on its old port must not find it taken by one of its own clients.
+    A server that is restarted on its old port must not find it taken by one of its own clients. No port is given twice
+    by one process: who got the first may not have bound it yet.
     """
     for _ in range(200):
         port = random.randint(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+        if port not in _given and is_free(port):
+            _given.add(port)
             return port
     raise RuntimeError("no free TCP port between 20000 and 32000 on 127.0.0.1")
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on the port of 127.0.0.1 now."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def tail(log: Path, lines: int = 15) -> str:

@@ -10,12 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from ops.devstack.elasticsearch import ElasticsearchServer
 from ops.devstack.nats import NatsServer
 from ops.devstack.postgres import PostgresServer
 
 
 class Devstack:
-    """PostgreSQL and nats-server in one data directory; a context manager that starts and stops both.
+    """PostgreSQL, nats-server and, where asked for, Elasticsearch in one data directory; a context manager.
 
     ``ephemeral`` deletes the data directory at the end. Without ``data_dir`` a temporary one is made (and ephemeral).
     """
@@ -27,6 +28,7 @@ class Devstack:
         ephemeral: bool = False,
         with_nats: bool = True,
         with_postgres: bool = True,
+        with_elasticsearch: bool = False,
     ) -> None:
         if data_dir is None:
             data_dir = Path(tempfile.mkdtemp(prefix="rollcall-"))
@@ -37,6 +39,9 @@ class Devstack:
         self._lock: IO[str] | None = None
         self.nats = NatsServer(self.data_dir / "nats") if with_nats else None
         self.postgres = PostgresServer(self.data_dir / "postgres") if with_postgres else None
+        self.elasticsearch = (
+            ElasticsearchServer(self.data_dir / "elasticsearch") if with_elasticsearch else None
+        )
 
     @property
     def nats_url(self) -> str:
@@ -51,8 +56,12 @@ class Devstack:
         """The owner's."""
         return self._postgres().dsn
 
+    @property
+    def elasticsearch_url(self) -> str:
+        return self._elasticsearch().url
+
     def start(self) -> Self:
-        """Start both. Raises RuntimeError with the end of the server's log, leaving nothing running."""
+        """Start them. Raises RuntimeError with the end of the server's log, leaving nothing running."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._lock = (self.data_dir / "lock").open("w")
         try:
@@ -63,6 +72,8 @@ class Devstack:
                 f"the data directory {self.data_dir} is in use by another fleet: end that one, or choose another directory"
             ) from None
         try:
+            if self.elasticsearch is not None:
+                self.elasticsearch.start()
             if self.postgres is not None:
                 self.postgres.start()
             if self.nats is not None:
@@ -84,6 +95,8 @@ class Devstack:
                 stack.callback(self.postgres.stop, fast=self.ephemeral)
             if self.nats is not None:
                 stack.callback(self.nats.stop)
+            if self.elasticsearch is not None:
+                stack.callback(self.elasticsearch.stop)
 
     def kill_nats(self) -> None:
         self._nats().kill()
@@ -96,6 +109,12 @@ class Devstack:
 
     def restart_postgres(self) -> None:
         self._postgres().restart()
+
+    def kill_elasticsearch(self) -> None:
+        self._elasticsearch().kill()
+
+    def restart_elasticsearch(self) -> None:
+        self._elasticsearch().restart()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -114,3 +133,8 @@ class Devstack:
         if self.postgres is None:
             raise RuntimeError("this stack has no PostgreSQL")
         return self.postgres
+
+    def _elasticsearch(self) -> ElasticsearchServer:
+        if self.elasticsearch is None:
+            raise RuntimeError("this stack has no Elasticsearch")
+        return self.elasticsearch

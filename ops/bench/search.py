@@ -1,0 +1,222 @@
+"""Search at a large tenant: how fast it is rebuilt, how soon a change is found, how long a search takes on either engine."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import nats
+import orjson
+from elasticsearch import AsyncElasticsearch
+from elasticsearch.helpers import async_bulk
+from nats.aio.client import Client as Nats
+
+from contracts import subjects
+from contracts.client import Client
+from ops.bench import people
+from ops.bench.ground import Ground, peak_mb
+from ops.bench.latency import percentile
+from ops.bench.people import TENANT
+from storage.postgres import WRITER, connect
+from storage.search.elastic import connection as elastic
+from storage.search.elastic import documents, mapping
+from storage.search.rebuild import CHUNK
+
+REFRESH_MS = 1_000
+RATE = 200  # changes/s
+POLL_SECONDS = 0.02
+ALIAS = "rollcall-bench"
+SHARDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    contacts: int
+    searches: int  # of each kind
+    seconds: float  # of changes
+
+
+FULL = Size(1_000_000, 250, 20)
+QUICK = Size(50_000, 60, 8)
+
+
+async def measure(ground: Ground, size: Size) -> dict[str, Any]:
+    """The figures under "search", and under "memory_mb" the indexer's peak."""
+    dsn = await ground.database("bench_search")
+    owner = await asyncpg.connect(dsn)
+    await people.fill(owner, size.contacts)
+    ids: list[Any] = [row[0] for row in await owner.fetch("select id from contacts")]
+    await ground.streams()
+    url = ground.stack.elasticsearch_url
+    environment = {
+        "ELASTICSEARCH_URL": url,
+        "ROLLCALL_SEARCH_INDEX": ALIAS,
+        "ROLLCALL_SEARCH_SHARDS": str(SHARDS),
+    }
+    client = elastic.connect(url).options(request_timeout=60)
+    searches = people.queries(size.searches, min(size.contacts, 50_000))
+    figures: dict[str, Any] = {"contacts": size.contacts}
+    try:
+        bulk = await _bulk(client, dsn)
+        async with ground.workers(
+            dsn, "relay", "contacts", "indexer", "queries", environment=environment
+        ) as pids:
+            rebuilt = await _rebuilt(owner)
+            figures["rebuild"] = {"documents_per_s": round(rebuilt), "bulk_documents_per_s": round(bulk)}
+            figures["rebuild_vs_bulk"] = round(rebuilt / bulk, 3)
+            await ground.until_ready()
+            query_ms = {"elasticsearch": await _query(ground, "elasticsearch", searches)}
+            figures["freshness_ms"] = await _freshness(ground, client, ids, size.seconds)
+            memory = peak_mb(pids["indexer"])
+        async with ground.workers(dsn, "queries"):
+            await ground.until_ready()
+            query_ms["postgres"] = await _query(ground, "postgres", searches)
+        figures["query_ms"] = query_ms
+    finally:
+        await client.close()
+        await owner.close()
+    return {"search": figures, "memory_mb": {"indexer": memory}}
+
+
+async def _bulk(client: AsyncElasticsearch, dsn: str) -> float:
+    """Documents/s of the client's own helper, pushing ready-made documents from memory into an index made the same way."""
+    connection = await connect(dsn, WRITER, "rollcall bench")
+    actions: list[dict[str, Any]] = []
+    after = None
+    while chunk := await documents.scan(connection, None, after, 10_000):
+        after = (chunk[-1].tenant_id, chunk[-1].id)
+        actions += (
+            {
+                "_id": str(document.id),
+                "_routing": document.tenant_id,
+                "_version": document.version,
+                "_version_type": "external_gte",
+                "_source": document.source,
+            }
+            for document in chunk
+        )
+    await connection.close()
+    body = mapping.body(SHARDS)
+    body["settings"] |= {"refresh_interval": "-1", "number_of_replicas": 0}
+    body["settings"].pop("auto_expand_replicas", None)
+    await client.indices.create(index=f"{ALIAS}-baseline", **body)
+    began = time.perf_counter()
+    await async_bulk(
+        client.options(request_timeout=120),
+        actions,
+        index=f"{ALIAS}-baseline",
+        chunk_size=CHUNK,
+        refresh=False,
+    )
+    seconds = time.perf_counter() - began
+    await client.indices.delete(index=f"{ALIAS}-baseline")
+    return len(actions) / seconds
+
+
+async def _rebuilt(owner: asyncpg.Connection) -> float:
+    """Contacts/s of the first rebuild, from its start to the moment that the alias points at the index."""
+    while True:
+        row = await owner.fetchrow(
+            "select done / extract(epoch from finished_at - started_at) as rate, status, error from search_rebuilds "
+            "where tenant_id is null order by created_at desc limit 1"
+        )
+        if row is not None and row["status"] == "failed":
+            raise RuntimeError(f"the rebuild failed: {row['error']}")
+        if row is not None and row["status"] == "done":
+            return float(row["rate"])
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _query(ground: Ground, engine: str, searches: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Milliseconds from the request to the answer on the bus, one search at a time, none twice."""
+    client = await Client.connect(ground.stack.nats_url, source="bench")
+    while (await client.query("search.status", TENANT, {})).data["engine"] != engine:  # noqa: ASYNC110 - another process's state
+        await asyncio.sleep(POLL_SECONDS)
+    taken: dict[str, list[float]] = {kind: [] for kind in searches}
+    order = [(kind, search) for kind, found in searches.items() for search in found]
+    random.Random(3).shuffle(order)
+    try:
+        for kind, search in order:
+            began = time.perf_counter()
+            answer = await client.query("contact.search", TENANT, {"q": search}, timeout=30)
+            taken[kind].append(1000 * (time.perf_counter() - began))
+            if not answer.success or (answer.meta or {}).get("engine") != engine:
+                raise RuntimeError(f"{engine} did not answer {kind}: {answer.error or answer.meta}")
+    finally:
+        await client.close()
+    every = sorted(ms for found in taken.values() for ms in found)
+    return {
+        "searches": len(every),
+        "p50": percentile(every, 0.5),
+        "p99": percentile(every, 0.99),
+        "p99_by_kind": {kind: percentile(sorted(found), 0.99) for kind, found in taken.items()},
+    }
+
+
+async def _freshness(
+    ground: Ground, client: AsyncElasticsearch, ids: list[Any], seconds: float
+) -> dict[str, Any]:
+    """Milliseconds from a change's clock in Postgres, which is just before its commit, to its first sight in a search."""
+    bus = await nats.connect(ground.stack.nats_url)
+    chance = random.Random(9)
+    changed = [str(contact) for contact in chance.sample(ids, int(RATE * seconds))]
+    publishing = asyncio.create_task(_publish(bus, changed))
+    taken: dict[str, float] = {}
+    since = datetime.now(UTC)
+    deadline = time.monotonic() + seconds + 60
+    while len(taken) < len(changed) and time.monotonic() < deadline:
+        found = await client.search(
+            index=ALIAS,
+            routing=TENANT,
+            size=2_000,
+            query={"range": {"updated_at": {"gt": documents.microseconds(since)}}},
+            sort=[{"updated_at": "desc"}],
+            source_includes=["contact_id", "updated_at"],
+        )
+        now = datetime.now(UTC)
+        for hit in found["hits"]["hits"]:
+            source = hit["_source"]
+            if source["contact_id"] not in taken:
+                at = documents.moment(source["updated_at"])
+                taken[source["contact_id"]] = 1000 * (now - at).total_seconds()
+        await asyncio.sleep(POLL_SECONDS)
+    await publishing
+    await bus.close()
+    if len(taken) < len(changed):
+        raise RuntimeError(f"{len(changed) - len(taken)} of {len(changed)} changes were not found")
+    every = sorted(taken.values())
+    return {
+        "changes": len(every),
+        "rate": RATE,
+        "refresh_ms": REFRESH_MS,
+        "mean": round(statistics.fmean(every), 1),
+        "p50": percentile(every, 0.5),
+        "p99": percentile(every, 0.99),
+    }
+
+
+async def _publish(bus: Nats, changed: list[str]) -> None:
+    stream = bus.jetstream(publish_async_max_pending=1_000)
+    began = time.perf_counter()
+    for n, contact in enumerate(changed):
+        if (wait := began + n / RATE - time.perf_counter()) > 0:
+            await asyncio.sleep(wait)
+        body = {
+            "specversion": "1.0",
+            "id": f"freshness-{n}",
+            "source": "bench",
+            "type": "command.contact.update",
+            "data": {"contact": {"id": contact}, "set": {"attributes": {"visit": n}}},
+        }
+        on = subjects.command("contact.update", TENANT, contact)
+        await stream.publish_async(
+            on, orjson.dumps(body), headers={"Content-Type": "application/cloudevents+json"}
+        )
+    await stream.publish_async_completed()
