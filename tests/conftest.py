@@ -1,10 +1,14 @@
-"""Real servers for the tests: one PostgreSQL and nats-server a session, a migrated database and a bus a module."""
+"""Real servers for the tests: one PostgreSQL, nats-server and Elasticsearch a session; a migrated database, a bus and an index a module."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import re
-from collections.abc import AsyncIterator, Iterator
+import secrets
+from collections.abc import AsyncIterator, Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -12,11 +16,17 @@ import nats as nats_client
 import pytest
 from nats.aio.client import Client
 
-from ops.devstack import Devstack, NatsServer
+from ops.devstack import Devstack, ElasticsearchServer, NatsServer
+from ops.devstack.elasticsearch import NotInstalled, prepare
 from storage.migrate import migrate
 from storage.postgres import with_database
+from storage.search.elastic.connection import check, connect
 
 _numbers = itertools.count(1)
+
+# Taken out of the environment: a fleet that a test starts uses an Elasticsearch only if the test says so.
+GIVEN_ELASTICSEARCH = os.environ.pop("ELASTICSEARCH_URL", None)
+MUST_NOT_SKIP = "ROLLCALL_TESTS_MUST_NOT_SKIP"
 
 
 def database_name(label: str) -> str:
@@ -82,6 +92,98 @@ async def nats(bus: NatsServer) -> AsyncIterator[Client]:
     client = await nats_client.connect(bus.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05)
     yield client
     await client.close()
+
+
+@dataclass(frozen=True)
+class Elasticsearch:
+    """A server, and the version that it says it has."""
+
+    url: str
+    version: str
+
+
+SEARCH = pytest.StashKey[str]()  # the line that the run says of Elasticsearch
+
+
+@pytest.fixture(scope="session")
+async def elasticsearch(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> AsyncIterator[Elasticsearch]:
+    """The Elasticsearch of this session, shared: ``.url``, ``.version``. Use the names below ``search_index`` only."""
+    server = None
+    if GIVEN_ELASTICSEARCH is None:
+        server = _server(tmp_path_factory, request.config)
+        url, origin = server.url, "built from Maven artifacts"
+    else:
+        url, origin = GIVEN_ELASTICSEARCH, "of ELASTICSEARCH_URL"
+    try:
+        client = connect(url)
+        try:
+            found = Elasticsearch(url, await check(client))
+        finally:
+            await client.close()
+        request.config.stash[SEARCH] = f"elasticsearch {found.version} ({origin})"
+        yield found
+    finally:
+        if server is not None:
+            server.stop()
+
+
+@pytest.fixture(scope="module")
+async def search_index(elasticsearch: Elasticsearch, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """A name that no other module's index has; whatever begins with it is deleted in the end."""
+    label = re.sub(r"[^a-z0-9]+", "-", request.module.__name__.rpartition(".")[2].lower())
+    name = f"{label[:40]}-{secrets.token_hex(4)}"
+    yield name
+    client = connect(elasticsearch.url)
+    for index in await client.indices.get(index=f"{name}*", expand_wildcards="all"):
+        await client.indices.delete(index=index)
+    await client.close()
+
+
+@pytest.fixture(scope="module")
+def own_elasticsearch(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[ElasticsearchServer]:
+    """A server of this module's own, to be killed and restarted: ``.url``, ``.stop()``, ``.kill()``, ``.restart()``."""
+    server = _server(tmp_path_factory, request.config)
+    yield server
+    server.stop()
+
+
+def _server(tmp_path_factory: pytest.TempPathFactory, config: pytest.Config) -> ElasticsearchServer:
+    server = ElasticsearchServer(tmp_path_factory.mktemp("elasticsearch"))
+    try:
+        server.start()
+    except NotInstalled as error:
+        config.stash[SEARCH] = f"tests skipped: {error}"
+        pytest.skip(str(error))
+    return server
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build Elasticsearch before any test's time runs."""
+    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    given = GIVEN_ELASTICSEARCH is not None
+    if "own_elasticsearch" in wanted or ("elasticsearch" in wanted and not given):
+        with contextlib.suppress(NotInstalled):
+            prepare()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where nothing may be missing, a test that skips has failed."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get(MUST_NOT_SKIP):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{reason} ({MUST_NOT_SKIP} is set)"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if said := config.stash.get(SEARCH, None):
+        terminalreporter.write_line(said)
 
 
 async def _execute(dsn: str, statement: str) -> None:

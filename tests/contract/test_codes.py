@@ -52,5 +52,5 @@ def test_query_errors():
 
 def test_dead_letters():
     raised = given("Undecodable", "workers") | given("EnvelopeError", "contracts")
-    # What the engine says of a message that failed in its hands.
-    assert raised | {"handler_failed"} == set(DeadLetterReason)
+    # What the engine says of a message that failed in its hands, and the indexer of a contact that the index refuses.
+    assert raised | {"handler_failed", "not_indexable"} == set(DeadLetterReason)

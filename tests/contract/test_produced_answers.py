@@ -55,6 +55,13 @@ async def test_every_answer_is_as_promised(ask: Asker) -> None:
         "contact.get": [{"contact": ANN}, {"contact": {"external_id": "nobody"}}, {"contact": {}}],
         "contact.find": [ANN, {"channel": "email", "identifier": "a1@example.com"}, {}],
         "contact.list": [{"page_size": 2}, {"count": "exact", "tags": ["vip"]}, {"page": 0}, {"cursor": "x"}],
+        "contact.search": [
+            {"q": "example.com", "page_size": 2},
+            {"filters": {"tags": ["vip"]}, "sort_by": "display_name"},
+            {"q": "exampel"},
+            {"page": 501, "page_size": 20},
+        ],
+        "search.status": [{}, {"tenant": "acme"}],
         "contact.timeline": [
             {"contact": ANN, "limit": 1, "total": True},
             {"contact": ANN, "visible_to": "agent"},
@@ -72,5 +79,11 @@ async def test_every_answer_is_as_promised(ask: Asker) -> None:
 
 
 async def test_deep_pages(ask: Asker) -> None:
-    first = await ask("contact.list", "acme", page_size=1)
-    fits("contact.list", await ask("contact.list", "acme", page_size=1, cursor=first["meta"]["next_cursor"]))
+    for name, fields in (
+        ("contact.list", {}),
+        ("contact.list", {"search": "example"}),
+        ("contact.search", {"q": "example"}),
+    ):
+        first = await ask(name, "acme", page_size=1, **fields)
+        fits(name, first)
+        fits(name, await ask(name, "acme", page_size=1, cursor=first["meta"]["next_cursor"], **fields))

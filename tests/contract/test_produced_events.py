@@ -20,8 +20,9 @@ from contracts.schemas import entries
 from contracts.vocabulary import Category, DeadLetterReason
 from storage import dead_letters
 from tests.helpers.applier import Applier
-from workers import announcer, effects
+from workers import effects
 from workers.engine.replies import facts
+from workers.relay import announcer
 
 VALIDATORS = {
     entry.name: Draft202012Validator(entry.schema, format_checker=FormatChecker()) for entry in entries()

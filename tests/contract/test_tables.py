@@ -7,7 +7,7 @@ import re
 from contracts.vocabulary import DeadLetterReason, OutcomeStatus, QueryError, RejectionCode
 from ops import metrics
 from ops.cli import tables
-from ops.settings import Settings
+from ops.settings import Settings, variable
 
 
 def rows(page: str) -> dict[str, list[str]]:
@@ -32,7 +32,8 @@ def test_metrics():
 
 def test_settings():
     page = rows(tables.setting_table())
-    assert set(page) == {f"ROLLCALL_{name.upper()}" for name in Settings.model_fields}
+    assert set(page) == {variable(name) for name in Settings.model_fields}
+    assert "ELASTICSEARCH_URL" in page
     unexplained = [name for name, (*_, text) in page.items() if not text]
     assert unexplained == []
     assert page["ROLLCALL_MAX_BODY"][:3] == ["whole number", "`900000`", "at least 1000, at most 1000000"]

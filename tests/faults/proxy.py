@@ -169,11 +169,12 @@ class Link:
 
 
 class Frames:
-    """PostgreSQL's frontend messages, as far as a COMMIT needs: a simple Query, or a Parse."""
+    """PostgreSQL's frontend messages, as far as a COMMIT needs: a simple Query, or a Parse, and a Bind of what was parsed."""
 
     def __init__(self) -> None:
         self._buffer = b""
         self._started = False
+        self._prepared: dict[bytes, bytes] = {}  # statements by their names
         self._marked = False  # whether the transaction has had the statement that is looked for
 
     def feed(self, data: bytes, of: bytes = b"") -> int:
@@ -198,8 +199,13 @@ class Frames:
     def _statement(self, frame: bytes, of: bytes) -> bool:
         kind, body = frame[:1], frame[5:]
         if kind == b"P":
-            body = body.partition(b"\0")[2]
+            name, _, body = body.partition(b"\0")
+            self._prepared[name] = body
+        elif kind == b"B":
+            body = self._prepared.get(body.split(b"\0", 2)[1], b"")
         elif kind != b"Q":
+            return False
+        if kind == b"P":
             return False
         if COMMIT.match(body) is None:
             self._marked |= of in body

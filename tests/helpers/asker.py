@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from contracts.registry import QUERIES, QueryEntry
 from ops.settings import Settings
 from workers.queries import QUEUE, build
-from workers.service import Runtime
+from workers.service import Runtime, Service
 
 
 def fits(name: str, answer: dict[str, Any]) -> None:
@@ -37,8 +37,16 @@ def documents(entry: QueryEntry, answer: dict[str, Any]) -> list[dict[str, Any]]
 class Asker:
     """Asks as any program would: a NATS request, plain JSON."""
 
-    def __init__(self, client: Client) -> None:
+    engine = "postgres"  # that answers searches, where it is always the same
+
+    def __init__(self, client: Client, service: Service) -> None:
         self._client = client
+        self._service = service
+
+    @property
+    def problems(self) -> list[str]:
+        """What the worker says on its health page."""
+        return self._service.problems()
 
     async def raw(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> dict[str, Any]:
         reply = await self._client.request(subject, body, timeout=10, headers=headers)
@@ -79,7 +87,7 @@ async def asking(postgres_dsn: str, nats_url: str, **settings: Any) -> AsyncIter
     client = await nats.connect(nats_url)
     try:
         await _until_subscribed(client, running)
-        yield Asker(client)
+        yield Asker(client, service)
     finally:
         await service.stop()
         await running

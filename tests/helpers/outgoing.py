@@ -22,8 +22,8 @@ from storage.outbox import OutboundEvent, Reply
 from tests.eventually import eventually
 from workers import streams
 from workers.jetstream import NO_MESSAGE, Refused, api
-from workers.publisher import Publisher
-from workers.relay import Relay
+from workers.relay.publisher import Publisher
+from workers.relay.service import Relay
 
 
 def event(shard: int, number: int, contact: str = "c", size: int = 0) -> OutboundEvent:

@@ -11,9 +11,9 @@ from storage.dead_letters import NewDeadLetter
 from storage.postgres import WRITER, connect
 from tests.eventually import eventually
 from tests.helpers.outgoing import made_anew, running, settings
-from workers import announcer
-from workers.announcer import announce
 from workers.jetstream import NoAnswer, api
+from workers.relay import announcer
+from workers.relay.announcer import announce
 
 
 @pytest.fixture

@@ -29,11 +29,11 @@ from tests.helpers.outgoing import (
     window_passed,
     window_zero,
 )
-from workers.atomic_batch import Line, Mark, publish_batch, publish_singly
-from workers.housekeeping import Housekeeping
 from workers.jetstream import NoAnswer, Refused, api
-from workers.publisher import Publisher, cut, pack
-from workers.relay import Relay
+from workers.relay.atomic_batch import Line, Mark, publish_batch, publish_singly
+from workers.relay.housekeeping import Housekeeping
+from workers.relay.publisher import Publisher, cut, pack
+from workers.relay.service import Relay
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ async def connection(database: str, nats):
 @pytest.fixture
 def in_batches(monkeypatch):
     """However few events, they leave as a batch."""
-    monkeypatch.setattr("workers.publisher.FEW", 0)
+    monkeypatch.setattr("workers.relay.publisher.FEW", 0)
 
 
 @pytest.fixture
@@ -329,7 +329,7 @@ async def test_no_answer_settles_by_the_marker(connection, publisher, nats, monk
         await publish_batch(*given)
         raise NoAnswer("lost")
 
-    monkeypatch.setattr("workers.publisher.publish_batch", deaf)
+    monkeypatch.setattr("workers.relay.publisher.publish_batch", deaf)
     with pytest.raises(NoAnswer):
         await publisher.publish(connection, range(SHARDS))
     monkeypatch.undo()

@@ -17,10 +17,10 @@ from tests.helpers.outgoing import (
     waiting,
     window_zero,
 )
-from workers import marker
-from workers.atomic_batch import Mark, publish_mark, publish_singly
 from workers.jetstream import Refused
-from workers.publisher import Publisher
+from workers.relay import marker
+from workers.relay.atomic_batch import Mark, publish_mark, publish_singly
+from workers.relay.publisher import Publisher
 
 
 @pytest.fixture

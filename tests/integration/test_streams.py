@@ -16,9 +16,9 @@ from storage.cursors import Cursor
 from storage.postgres import WRITER, connect
 from tests.helpers.outgoing import append, event, made_anew, settings
 from workers import streams
-from workers.housekeeping import Housekeeping, filling, sweep_inbox, sweep_outbox
 from workers.jetstream import Refused, api, parse_time
-from workers.purge import last_before, purge
+from workers.relay.housekeeping import Housekeeping, filling, sweep_inbox, sweep_outbox
+from workers.relay.purge import last_before, purge
 from workers.streams import StreamsError
 
 EVERY = [*range(PARTITIONS), STRAY]

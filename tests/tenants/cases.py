@@ -9,7 +9,7 @@ from tests.tenants.conftest import Victim
 
 Fields = dict[str, Any]
 
-# By query: what is asked, and the code that tenant b gets; None where it gets an empty page.
+# By query: what is asked, and the code that tenant b gets; None where it is shown nothing: an empty page, no jobs.
 QUERIES: dict[str, Callable[[Victim], list[tuple[Fields, str | None]]]] = {
     "contact.get": lambda v: [
         ({"contact": name, "include_deleted": deleted}, "contact_not_found")
@@ -27,16 +27,27 @@ QUERIES: dict[str, Callable[[Victim], list[tuple[Fields, str | None]]]] = {
         ({"search": v.identifier}, None),
         ({"search": v.external_id, "include_deleted": True, "count": "exact"}, None),
     ],
+    "contact.search": lambda v: [
+        ({"q": v.identifier}, None),
+        ({"q": v.external_id[:8], "sort_by": "created_at"}, None),
+        ({"q": v.external_id, "wait_for": {"contact_id": v.id, "version": 1}}, None),
+        ({"filters": {"tags": [v.external_id]}}, None),
+        ({"filters": {"source": v.external_id}}, None),
+        ({"filters": {"company": v.external_id}}, None),
+        ({"filters": {"attributes.company": v.external_id}}, None),
+    ],
     "contact.timeline": lambda v: [
         ({"contact": name, "total": True}, "contact_not_found") for name in v.names
     ],
     "timeline.get": lambda v: [({"event_id": v.event_id}, "event_not_found")],
+    "search.status": lambda _: [({}, None)],
     "message.status": lambda v: [({"channel": "whatsapp", "message_id": v.message_id}, "message_not_found")],
 }
 
 # Queries that give cursors: how to get one that has more behind it.
 CURSORS: dict[str, Callable[[Victim], Fields]] = {
     "contact.list": lambda _: {"page_size": 1, "include_deleted": True},
+    "contact.search": lambda _: {"page_size": 1},
     "contact.timeline": lambda v: {"contact": {"id": v.id}, "limit": 1},
 }
 
@@ -70,4 +81,5 @@ COMMANDS: dict[str, Callable[[Victim], list[Fields]]] = {
     "identifier.verify": _by_identifier(),
     "identifier.set_primary": _by_identifier(),
     "timeline.record": _by_name(type="note_added", category="note", title="crosswise"),
+    "search.rebuild": lambda _: [{}],
 }

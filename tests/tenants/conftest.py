@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -27,6 +28,7 @@ class Victim:
     event_id: str
     message_id: str
     merged_id: str
+    job_id: str
 
     @property
     def names(self) -> list[dict[str, Any]]:
@@ -65,11 +67,22 @@ def make(writer: asyncpg.Connection) -> Callable[[], Awaitable[Victim]]:
 
 
 async def victim(writer: asyncpg.Connection) -> Victim:
-    """A fresh contact of tenant a: two identifiers, a tag, two timeline events, a sent message, one merged into it."""
+    """A fresh contact of tenant a: two identifiers, a tag, two timeline events, a sent message, one merged into it.
+
+    And a job of the tenant.
+    """
     token = uuid.uuid4().hex
     address = f"{token}@example.org"
     contact = await seed.contact(
-        writer, "a", external_id=token, display_name=f"Victim {token}", email=address, timeline_sequence=2
+        writer,
+        "a",
+        external_id=token,
+        display_name=f"Victim {token}",
+        email=address,
+        source=token,
+        attributes={"company": token},
+        search_text=f"\n victim {token} \n {address} \n {token} \n",
+        timeline_sequence=2,
     )
     await seed.identifier(writer, "a", contact, "email", address, is_primary=True)
     await seed.identifier(writer, "a", contact, "push", token, is_primary=True)
@@ -78,4 +91,8 @@ async def victim(writer: asyncpg.Connection) -> Victim:
     await seed.event(writer, "a", contact, 2)
     await seed.message_status(writer, "a", contact, "whatsapp", token, "read")
     merged = await seed.contact(writer, "a", merged_into=contact)
-    return Victim(str(contact), token, "email", address, str(event), token, str(merged))
+    job = uuid.uuid4()
+    await seed.insert(
+        writer, "search_rebuilds", id=job, tenant_id="a", status="done", created_at=datetime.now(UTC)
+    )
+    return Victim(str(contact), token, "email", address, str(event), token, str(merged), str(job))

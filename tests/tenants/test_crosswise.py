@@ -30,23 +30,34 @@ async def test_a_query_sees_nothing_of_another_tenant(client: Client, make: Make
     for fields, code in cases.QUERIES[name](victim):
         own = await client.query(name, "a", fields)
         assert own.success, (fields, own)
-        assert own.data, fields
+        assert shown(own), fields
         other = await client.query(name, "b", fields)
         if code is None:
             assert other.success, (fields, other)
-            assert other.data == []
-            assert other.meta is not None
-            assert other.meta["total"] == 0
+            assert shown(other) == []
+            assert (other.meta or {}).get("total", 0) == 0
         else:
             assert other.error is not None, (fields, other)
             assert other.error.code == code
         assert not told(other, victim, fields)
 
 
+def shown(answer: Answer) -> Any:
+    """What of an answer is the tenant's: all of it, or its jobs beside what all tenants share."""
+    return answer.data["jobs"] if isinstance(answer.data, dict) and "jobs" in answer.data else answer.data
+
+
 def told(answer: Answer, victim: Victim, fields: dict[str, Any]) -> list[str]:
     """What an answer says of the victim that the question did not."""
     text = answer.model_dump_json()
-    secrets = (victim.id, victim.external_id, victim.identifier, victim.event_id, victim.merged_id)
+    secrets = (
+        victim.id,
+        victim.external_id,
+        victim.identifier,
+        victim.event_id,
+        victim.merged_id,
+        victim.job_id,
+    )
     return [secret for secret in secrets if secret in text and secret not in str(fields)]
 
 
@@ -84,7 +95,9 @@ async def test_a_command_touches_nothing_of_another_tenant(
         assert await everything(writer, victim) == before, data
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"contact.create", "contact.upsert"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(COMMANDS) - {"contact.create", "contact.upsert", "search.rebuild"})
+)
 async def test_the_same_command_of_the_same_tenant_finds_it(client: Client, make: Make, name: str) -> None:
     """So that the cases above would have done something, were it not for the tenant."""
     for number, _ in enumerate(cases.COMMANDS[name](await make())):

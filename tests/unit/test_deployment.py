@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from ops.devstack.elasticsearch.recipe import VERSION
 from ops.devstack.nats import CONFIG
-from ops.settings import Settings
+from ops.settings import Settings, variable
 from workers.fleet import FLEET
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,8 +38,26 @@ def test_every_worker_is_deployed(worker):
 
 @pytest.mark.parametrize("path", [*MANIFESTS, ROOT / "docker-compose.yml"], ids=lambda path: path.name)
 def test_every_setting_that_is_named_exists(path):
-    named = set(re.findall(r"ROLLCALL_([A-Z_]+)", path.read_text()))
-    assert named <= {name.upper() for name in Settings.model_fields}
+    named = set(re.findall(r"ROLLCALL_[A-Z_]+|ELASTICSEARCH_URL", path.read_text()))
+    assert named <= {variable(name) for name in Settings.model_fields}
+
+
+def test_every_worker_is_told_where_elasticsearch_is():
+    _, _, shared = COMPOSE.partition("x-settings: &settings\n")
+    assert "  ELASTICSEARCH_URL: http://elasticsearch:9200\n" in shared.partition("\n\n")[0]
+    assert "  ELASTICSEARCH_URL: http" in (ROOT / "k8s/config.yaml").read_text()
+    assert "{protocol: TCP, port: 9200}" in (ROOT / "k8s/network.yaml").read_text()
+
+
+def test_containers_run_the_elasticsearch_that_the_tests_run():
+    assert f"image: docker.elastic.co/elasticsearch/elasticsearch:{VERSION}\n" in COMPOSE
+
+
+def test_a_package_brings_the_recipe_of_elasticsearch():
+    here = ROOT / "ops/devstack/elasticsearch"
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    brought = {path for pattern in patterns["ops.devstack.elasticsearch"] for path in here.glob(pattern)}
+    assert {here / "pom.xml", *(path for path in (here / "src").rglob("*") if path.is_file())} <= brought
 
 
 def test_a_batch_is_given_time_to_end():

@@ -12,11 +12,11 @@ from contracts.subjects import STREAMS
 from storage import migrate
 from workers.fleet import FLEET
 
-HEAVY = ("phonenumbers", "sqlalchemy", "alembic", "faststream", "asyncpg")
+HEAVY = ("phonenumbers", "sqlalchemy", "alembic", "faststream", "asyncpg", "elasticsearch")
 
 
-def test_the_workers_of_the_main_job() -> None:
-    assert list(FLEET) == ["inbox", "contacts", "relay", "queries"]
+def test_the_workers() -> None:
+    assert list(FLEET) == ["inbox", "contacts", "relay", "queries", "indexer"]
     assert all(name == worker.name and worker.summary for name, worker in FLEET.items())
     assert {FLEET["inbox"].reads, FLEET["contacts"].reads} <= STREAMS.keys()
 
@@ -36,11 +36,12 @@ def _loaded(code: str) -> set[str]:
     [
         ("import workers.fleet", set[str]()),
         ("import workers.host", {"faststream", "asyncpg"}),
-        ("import workers.host, workers.relay", {"faststream", "asyncpg"}),
+        ("import workers.host, workers.relay.service", {"faststream", "asyncpg"}),
         (
             "import workers.host, workers.inbox, workers.engine.consumer",
             {"faststream", "asyncpg", "phonenumbers"},
         ),
+        ("import workers.host, workers.indexer.service", {"faststream", "asyncpg", "elasticsearch"}),
     ],
 )
 def test_a_process_loads_the_code_of_its_own_worker(code: str, allowed: set[str]) -> None:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ops.settings import BusSettings, Settings, SettingsError, load, read
+from ops.cli.tables import settings as settings_table
+from ops.settings import BusSettings, SearchSettings, Settings, SettingsError, load, read
 
 GIVEN = {
     "ROLLCALL_NATS_URL": "nats://127.0.0.1:4222",
@@ -58,6 +59,10 @@ def test_an_empty_variable_counts_as_unset(monkeypatch):
         ("HTTP_PORT", "70000"),
         ("LOG_LEVEL", "loud"),
         ("FAILPOINT", "before_commit"),
+        ("SEARCH_INDEX", "Contacts*"),
+        ("SEARCH_INDEX", "-contacts"),
+        ("SEARCH_MAX_LAG_S", "0"),
+        ("SEARCH_SHARDS", "0"),
     ],
 )
 def test_what_is_wrong_names_the_variable_and_hides_the_value(monkeypatch, capsys, name, value):
@@ -77,6 +82,24 @@ def test_everything_that_is_wrong_is_said_at_once(monkeypatch):
     with pytest.raises(SettingsError) as caught:
         read(Settings)
     assert {line.partition(":")[0] for line in str(caught.value).splitlines()} == set(GIVEN)
+
+
+def test_elasticsearch_is_named_as_everyone_names_it(monkeypatch, capsys):
+    monkeypatch.delenv("ELASTICSEARCH_URL", raising=False)
+    assert read(Settings).elasticsearch_url is None
+    monkeypatch.setenv("ELASTICSEARCH_URL", "")
+    assert read(Settings).elasticsearch_url is None
+    monkeypatch.setenv("ELASTICSEARCH_URL", "https://u:secret@a:9200/, http://b:9200")
+    settings = read(SearchSettings)
+    assert settings.elasticsearch_url == "https://u:secret@a:9200,http://b:9200"
+    assert "secret" not in repr(settings)
+    monkeypatch.setenv("ELASTICSEARCH_URL", "u:secret@a:9200")
+    with pytest.raises(SystemExit):
+        load()
+    said = capsys.readouterr().err
+    assert said.startswith("ELASTICSEARCH_URL: ")
+    assert "secret" not in said
+    assert [s for s in settings_table() if s.variable == "ELASTICSEARCH_URL" and s.explanation]
 
 
 def test_who_only_speaks_on_the_bus_needs_no_database(monkeypatch):

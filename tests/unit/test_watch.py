@@ -27,12 +27,16 @@ async def test_addresses_of_embedded_servers_can_be_copied() -> None:
         nats_url="nats://127.0.0.1:1",
         nats_monitor_url="http://127.0.0.1:2",
         postgres_dsn="postgresql://rollcall@127.0.0.1:3/rollcall",
-        stack=SimpleNamespace(data_dir=Path("/data"), nats=object(), postgres=object()),
+        elasticsearch_url="http://127.0.0.1:4",
+        stack=SimpleNamespace(
+            data_dir=Path("/data"), nats=object(), postgres=object(), elasticsearch=object()
+        ),
     )
-    assert (await printed(fleet)).splitlines()[:3] == [
+    assert (await printed(fleet)).splitlines()[:4] == [
         "export ROLLCALL_NATS_URL=nats://127.0.0.1:1",
         "export ROLLCALL_NATS_MONITOR_URL=http://127.0.0.1:2",
         "export ROLLCALL_POSTGRES_DSN=postgresql://rollcall@127.0.0.1:3/rollcall",
+        "export ELASTICSEARCH_URL=http://127.0.0.1:4",
     ]
 
 
@@ -40,8 +44,21 @@ async def test_addresses_are_printed_without_credentials() -> None:
     fleet: Any = SimpleNamespace(
         nats_url="nats://u:secret@a:4222, nats://secret@b:4222",
         postgres_dsn="postgresql://owner:secret@db:5432/rollcall?password=secret",
-        stack=SimpleNamespace(data_dir=Path("/data"), nats=None, postgres=None),
+        elasticsearch_url="https://u:secret@c:9200,http://d:9200",
+        stack=SimpleNamespace(data_dir=Path("/data"), nats=None, postgres=None, elasticsearch=None),
     )
     said = await printed(fleet)
     assert "secret" not in said
-    assert all(place in said for place in ("a:4222", "b:4222", "db:5432/rollcall", "/data/logs"))
+    assert all(
+        place in said for place in ("a:4222", "b:4222", "db:5432/rollcall", "c:9200", "d:9200", "/data/logs")
+    )
+
+
+async def test_who_answers_searches_without_elasticsearch_is_said() -> None:
+    fleet: Any = SimpleNamespace(
+        nats_url="nats://a:4222",
+        postgres_dsn="postgresql://db:5432/rollcall",
+        elasticsearch_url=None,
+        stack=SimpleNamespace(data_dir=Path("/data"), nats=None, postgres=None, elasticsearch=None),
+    )
+    assert "PostgreSQL answers searches" in await printed(fleet)
