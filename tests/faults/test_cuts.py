@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from tests.faults.proxy import Proxy
-from tests.faults.stage import Stage, mains
+from tests.faults.stage import Load, Stage, mains
 
 
 async def _committed(stage: Stage, worker: str) -> int:
@@ -33,11 +33,13 @@ async def test_outcome_of_a_commit_is_unknown(stage: Stage, worker: str, what):
         await stage.crew.dismiss(*stage.crew.alive(worker))
         process = await stage.crew.start(worker, ROLLCALL_POSTGRES_DSN=proxy.url, ROLLCALL_LANES="1")
         await stage.prologue(*traffic)
-        load = stage.load(mains(traffic), rate=500)
+        drafts = mains(traffic)
+        load = Load(drafts)
         in_flight = 0
-        for part in range(1, 4):
-            await load.reached(len(load.drafts) * part // 5)
+        for part in range(3):  # armed before each third, so that there is something left to commit
             proxy.arm_commit(what, of=b"contact_events")
+            third = drafts[len(drafts) * part // 3 : len(drafts) * (part + 1) // 3]
+            load.task = asyncio.create_task(stage.publish(third, 500, load))
             assert await asyncio.to_thread(proxy.reached.wait, 20), "no COMMIT came by"
             before = await _committed(stage, worker)
             in_flight = max(in_flight, await stage.in_flight(load, tenants))
@@ -46,6 +48,7 @@ async def test_outcome_of_a_commit_is_unknown(stage: Stage, worker: str, what):
             there = await _committed(stage, worker) > before
             assert there == (what == "answer")
             proxy.release()
+            await load.finish()
         rows = "rows were there" if what == "answer" else "rows were not there"
         cut = "COMMIT forwarded, its answer cut" if what == "answer" else "cut before COMMIT"
         await stage.judge(f"{worker}: {cut}, 3 times; {rows}", load, tenants, in_flight=in_flight)
