@@ -17,6 +17,7 @@ import pytest
 from ops.devstack import NatsServer
 from ops.devstack import nats as devstack_nats
 from ops.devstack.process import free_port
+from storage import migrate
 from tests.eventually import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -184,7 +185,7 @@ async def test_it_waits_for_migrations(start: Start, fresh_database: str) -> Non
     toy = start(ROLLCALL_POSTGRES_DSN=fresh_database)
     waiting = await toy.until("waiting")
     assert waiting["problems"] == [
-        "database: at migration None, this program needs 0001: run `rollcall migrate`"
+        f"database: at migration None, this program needs {migrate.head()}: run `rollcall migrate`"
     ]
     assert (await toy.get("/healthz")).status_code == 200
     answer = await toy.ready()
