@@ -6,6 +6,7 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -24,6 +25,8 @@ from storage.search.rebuild import Outcome, Progress
 from storage.search.state import Job
 from storage.search.text import parse
 from tests.helpers import seed
+from workers.indexer import writer
+from workers.indexer.changes import Batch, Change
 
 LEASE_SECONDS = 30.0
 
@@ -101,6 +104,11 @@ class Shelf:
         """What PostgreSQL holds."""
         found = await documents.load(self.other, list(keys))
         await self.write(index, *found.values())
+
+    async def follow(self, *keys: ContactKey) -> None:
+        """Index contacts that have changed as the indexer does it."""
+        change = Change(1, "contact.updated.-.-", datetime.now(UTC))
+        await writer.write(self.other, self.search, Batch(dict.fromkeys(keys, change)))
 
     async def write(self, index: str, *given: Document) -> None:
         written = await bulk.write(self.search, [index], given, again=True)

@@ -11,6 +11,7 @@ from nats.aio.client import Client
 
 from ops.devstack import NatsServer
 from storage.postgres import WRITER, connect
+from storage.search import rebuild
 from storage.search.elastic.connection import connect as connect_search
 from tests.conftest import Elasticsearch
 from tests.helpers.front import Front
@@ -85,3 +86,10 @@ async def shelf(
     for connection in (writer, other):
         connection.terminate()
     await search.close()
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rebuild's chunks, of which there are many."""
+    monkeypatch.setattr(rebuild, "CHUNK", 10)
+    monkeypatch.setattr(rebuild, "PIECE", 5)

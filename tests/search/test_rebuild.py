@@ -10,20 +10,16 @@ from typing import Any
 
 import pytest
 
-from ops.devstack import ElasticsearchServer
-from storage.contacts import ContactKey
 from storage.search import rebuild as module
 from storage.search import state
 from storage.search.elastic import bulk, documents, indexes, mapping
 from storage.search.elastic.connection import connect as connect_search
 from storage.search.elastic.documents import Document
-from storage.search.elastic.indexes import Gone
 from storage.search.rebuild import Unmendable
 from storage.search.state import LeaseLost
-from tests.eventually import eventually
-from tests.helpers import front
 from tests.helpers.beside import beside
 from tests.helpers.front import Front, Gate
+from tests.helpers.halfway import Halfway
 from tests.helpers.shelf import LEASE_SECONDS, Shelf
 from workers.indexer import writer
 from workers.indexer.changes import Batch, Change
@@ -31,32 +27,6 @@ from workers.indexer.changes import Batch, Change
 
 def tenant() -> str:
     return f"t-{uuid.uuid4().hex[:12]}"
-
-
-async def index_as_the_indexer_does(shelf: Shelf, *keys: ContactKey) -> None:
-    """The contacts have changed."""
-    change = Change(1, "contact.updated.-.-", datetime.now(UTC))
-    await writer.write(shelf.other, shelf.search, Batch(dict.fromkeys(keys, change)))
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks of which there are many."""
-    monkeypatch.setattr(module, "CHUNK", 10)
-    monkeypatch.setattr(module, "PIECE", 5)
-
-
-class Halfway:
-    """Progress that a test waits for; a rebuild goes on meanwhile."""
-
-    def __init__(self) -> None:
-        self.reached = asyncio.Event()
-        self.told: list[tuple[str, int, int]] = []
-
-    def __call__(self, step: str, done: int, total: int) -> None:
-        self.told.append((step, done, total))
-        if step == "filling" and 0 < done >= total // 2:
-            self.reached.set()
 
 
 # -- all tenants
@@ -128,7 +98,7 @@ async def test_searches_and_writes_go_on(shelf: Shelf, small: None):
     still = [await shelf.contact(name, f"Still {n}") for n in range(3)]
     moving = await shelf.contacts(name, 60)
     old = await shelf.live()
-    await index_as_the_indexer_does(shelf, *still, *moving)
+    await shelf.follow(*still, *moving)
     await shelf.search.indices.refresh(index=old)
     searches, changed = 0, 0
 
@@ -144,7 +114,7 @@ async def test_searches_and_writes_go_on(shelf: Shelf, small: None):
         await desk.change(one, status="blocked")
         await desk.change(another, deleted_at=datetime.now(UTC) if changed % 2 else None)
         fresh = await desk.contact(name)
-        await index_as_the_indexer_does(desk, one, another, fresh)
+        await desk.follow(one, another, fresh)
         changed += 1
 
     async with shelf.apart() as desk, beside(search), beside(change):
@@ -182,14 +152,14 @@ async def test_changes_at_the_very_end(
     name = tenant()
     changed, deleted = await shelf.contacts(name, 2)
     await shelf.live()
-    await index_as_the_indexer_does(shelf, changed, deleted)
+    await shelf.follow(changed, deleted)
     taken = getattr(place, step)
 
     async def late(*arguments: Any) -> None:
         async with shelf.apart() as desk:
             await desk.change(changed, status="blocked")
             await desk.delete(deleted)
-            await index_as_the_indexer_does(desk, changed, deleted, await desk.contact(name))
+            await desk.follow(changed, deleted, await desk.contact(name))
         await taken(*arguments)
 
     job = await shelf.job()
@@ -204,15 +174,15 @@ async def test_deleted_documents_end_with_their_index(shelf: Shelf, small: None)
     kept = await shelf.contacts(name, 30)
     before, meanwhile = await shelf.contact(name), kept[0]
     old = await shelf.live()
-    await index_as_the_indexer_does(shelf, before, *kept)
+    await shelf.follow(before, *kept)
     await shelf.delete(before)
-    await index_as_the_indexer_does(shelf, before)
+    await shelf.follow(before)
     assert await shelf.entry(old, before)
     halfway = Halfway()
     working = asyncio.create_task(shelf.rebuild(await shelf.job(), halfway))
     await halfway.reached.wait()
     await shelf.delete(meanwhile)
-    await index_as_the_indexer_does(shelf, meanwhile)
+    await shelf.follow(meanwhile)
     new = (await working).index
     assert await shelf.entry(new, before) is None
     entry = await shelf.entry(new, meanwhile)
@@ -307,98 +277,6 @@ async def test_a_holder_that_slept_stops(shelf: Shelf, small: None):
     outcome = await shelf.rebuild(successor)
     assert (outcome.index, outcome.documents) == (successor.index, 60)
     await shelf.agrees()
-
-
-# -- what goes wrong
-
-
-async def test_an_index_that_is_lost_on_the_way(shelf: Shelf, small: None):
-    await shelf.contacts(tenant(), 60)
-    halfway = Halfway()
-    job = await shelf.job()
-    working = asyncio.create_task(shelf.rebuild(job, halfway))
-    await halfway.reached.wait()
-    lost = (await state.read(shelf.other)).next
-    assert lost is not None
-    await shelf.search.indices.delete(index=lost)
-    with pytest.raises(Gone):
-        await working
-    await state.release(shelf.other, job)
-    outcome = await shelf.rebuild(await shelf.job())
-    assert outcome.index != lost
-    assert outcome.documents == 60
-    await shelf.agrees()
-
-
-async def test_what_earlier_ones_have_left_is_dropped(shelf: Shelf):
-    await shelf.contacts(tenant(), 3)
-    left = [await shelf.index() for _ in range(2)]
-    foreign = [f"{shelf.alias}-archive", f"{shelf.alias}x"]
-    for index in foreign:
-        await shelf.search.indices.create(index=index)
-    outcome = await shelf.rebuild(await shelf.job())
-    assert await shelf.indexes() == [outcome.index]
-    assert outcome.index not in left
-    for index in foreign:
-        assert await indexes.exists(shelf.search, index)
-
-
-async def test_an_index_with_the_name_of_the_alias(shelf: Shelf):
-    await shelf.contacts(tenant(), 3)
-    await shelf.search.indices.create(index=shelf.alias)
-    with pytest.raises(indexes.Refused, match="is the name of an index"):
-        await shelf.rebuild(await shelf.job())
-
-
-async def test_a_contact_that_cannot_be_indexed(shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
-    """It stands in nobody's way, and is counted."""
-    body = mapping.body
-
-    def strict(shards: int):
-        made = body(shards)
-        made["mappings"]["properties"] = {**made["mappings"]["properties"], "source": {"type": "long"}}
-        return made
-
-    monkeypatch.setattr(mapping, "body", strict)
-    name = tenant()
-    await shelf.contact(name, source="web")
-    good = await shelf.contact(name, "Anna", source="7")
-    outcome = await shelf.rebuild(await shelf.job())
-    assert (outcome.documents, outcome.refused) == (2, 1)
-    assert await shelf.finds(name, "anna") == [good[1]]
-
-
-async def test_bulk_requests_that_are_refused_for_now(shelf: Shelf, elasticsearch, small: None):
-    await shelf.contacts(tenant(), 45)
-    job = await shelf.job()
-    async with Front.open(elasticsearch.url) as before:
-        before.rules += [front.status(429), front.half(429), front.cut, front.cut_answer, front.status(503)]
-        shelf.search, direct = connect_search(before.url), shelf.search
-        outcome = await shelf.rebuild(job)
-        await shelf.search.close()
-        shelf.search = direct
-    assert (outcome.documents, outcome.mended) == (45, 0)
-    assert not before.rules
-    await shelf.agrees()
-
-
-async def test_a_server_that_is_killed_and_restarted(
-    shelf: Shelf, own_elasticsearch: ElasticsearchServer, small: None
-):
-    name = tenant()
-    await shelf.contacts(name, 60)
-    shelf.search, direct = connect_search(own_elasticsearch.url), shelf.search
-    halfway = Halfway()
-    working = asyncio.create_task(shelf.rebuild(await shelf.job(), halfway))
-    await halfway.reached.wait()
-    await asyncio.to_thread(own_elasticsearch.kill)
-    await eventually(lambda: any(step.startswith("waiting") for step, _, _ in halfway.told), what="it waits")
-    await asyncio.to_thread(own_elasticsearch.restart)
-    outcome = await working
-    assert outcome.documents == 60
-    await shelf.agrees()
-    await shelf.search.close()
-    shelf.search = direct
 
 
 # -- one tenant

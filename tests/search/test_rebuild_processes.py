@@ -23,8 +23,6 @@ from tests.e2e.fleet import CLEAN, Ran, rollcall
 from tests.helpers.beside import beside
 from tests.helpers.front import Front, Gate
 from tests.helpers.shelf import Shelf
-from workers.indexer import writer
-from workers.indexer.changes import Batch, Change
 
 POINTS = [
     "rebuild_made:1",
@@ -81,15 +79,11 @@ class Traffic:
         async with self._shelf.apart() as desk:
             still = await desk.contact(self._tenant, "Still")
             moving = await desk.contacts(self._tenant, 20)
-            await self._index(desk, still, *moving)
+            await desk.follow(still, *moving)
             known = await state.read(desk.other)
             await desk.search.indices.refresh(index=known.live)
             async with beside(lambda: self._search(still[1])), beside(lambda: self._change(desk, moving)):
                 yield
-
-    async def _index(self, desk: Shelf, *keys: tuple[str, uuid.UUID]) -> None:
-        change = Change(1, "contact.updated.-.-", datetime.now(UTC))
-        await writer.write(desk.other, desk.search, Batch(dict.fromkeys(keys, change)))
 
     async def _search(self, wanted: uuid.UUID) -> None:
         assert await self._shelf.finds(self._tenant, "still") == [wanted]
@@ -99,7 +93,7 @@ class Traffic:
         one, another = moving[self.changes % 20], moving[(self.changes * 7 + 1) % 20]
         await desk.change(one, status="blocked")
         await desk.change(another, deleted_at=datetime.now(UTC) if self.changes % 2 else None)
-        await self._index(desk, one, another, await desk.contact(self._tenant))
+        await desk.follow(one, another, await desk.contact(self._tenant))
         self.changes += 1
 
 

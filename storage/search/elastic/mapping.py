@@ -57,5 +57,6 @@ def body(shards: int) -> dict[str, Any]:
                 "analyzer": {"trigrams": {"type": "custom", "tokenizer": "trigrams"}},
             },
         },
-        "mappings": {"dynamic": "strict", "_routing": {"required": True}, "properties": _PROPERTIES},
+        # A copy: whoever alters what they were given alters no other index.
+        "mappings": {"dynamic": "strict", "_routing": {"required": True}, "properties": dict(_PROPERTIES)},
     }
