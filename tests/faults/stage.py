@@ -99,10 +99,11 @@ class Stage:
         await asyncio.gather(*pending)
 
     async def _publish(self, draft: Draft, load: Load) -> None:
-        reply = f"result.{_tenant(draft)}.r{next(self._replies)}"
-        headers = {**draft.headers, "Rollcall-Reply-To": reply} if draft.id else draft.headers
         js = self.client.jetstream()
         while True:
+            # Each try has a result of its own: one that the broker took and did not confirm is a message like any other.
+            reply = f"result.{_tenant(draft)}.r{next(self._replies)}"
+            headers = {**draft.headers, "Rollcall-Reply-To": reply} if draft.id else draft.headers
             try:
                 ack = await js.publish(draft.subject, draft.body, timeout=2, headers=headers)
             except (TimeoutError, NatsError, OSError):

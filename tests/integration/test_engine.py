@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import asyncpg
 import pytest
@@ -15,6 +16,7 @@ from tests.eventually import eventually
 from tests.faults.proxy import Proxy
 from tests.helpers.logs import MemoryStage, NatsStage, fill
 from tests.helpers.toys import TABLE, Toys, Worker, deadlock, lose_connection, restart, rows
+from workers.engine.errors import CursorMoved
 
 
 @pytest.fixture(scope="module")
@@ -371,6 +373,22 @@ async def test_messages_that_wait_and_do_not_move_make_it_unready(db, memory, st
     worker.toys.before.clear()
     await applied(db, 10)
     await eventually(lambda: not worker.consumer.problems())
+
+
+async def test_a_lost_race_after_which_nothing_is_left_to_do(db, memory, start):
+    """Another instance applied it all: nothing waits, so nothing stands still."""
+    lost = float("inf")
+
+    async def lose(_):
+        nonlocal lost
+        memory.log.records.clear()
+        lost = time.monotonic()
+        raise CursorMoved
+
+    worker = start(memory, Toys(before=[lose]))
+    await fill(memory, [1])
+    await eventually(lambda: all(lane.moved_at > lost for lane in worker.consumer._lanes))
+    assert worker.consumer.problems() == []
 
 
 async def test_a_dead_letter_counts_its_deaths(db, memory, start):

@@ -135,6 +135,7 @@ class Lane(Generic[M]):
     async def _session(self) -> None:
         """From the cursors on, until the assignment changes. Raises on any failure."""
         self._attention.clear()  # before looking, so that a change that comes meanwhile is seen
+        self._next_idle_check = time.monotonic() + self._options.survey_seconds
         wanted = self._wanted
         for partition in self.held - wanted:
             self._breaker.resume(partition)
@@ -189,6 +190,8 @@ class Lane(Generic[M]):
             return
         if now >= self._next_idle_check:
             self._next_idle_check = now + self._options.survey_seconds
+            if not self._in_hand:  # what failed was somebody else's to apply, and nothing has come since
+                self._failures = 0
             await self._advance_idle(connection, reader, created)
 
     def _read_ahead(self, reader: Reader) -> Ahead[M]:

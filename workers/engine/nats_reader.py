@@ -201,16 +201,18 @@ class NatsReader:
         """Ask for more where there is room again."""
         window = self._window()
         waiting: list[Feed] = []
-        while self._ended:
-            feed = self._ended.popleft()
-            pull = feed.next_pull(window)
-            if pull is None:
-                continue
-            if not pull.max_bytes and self._oversized() >= OVERSIZED_PULLS:
-                waiting.append(feed)
-                continue
-            await self._pull(feed, pull)
-        self._ended.extend(waiting)
+        try:
+            while self._ended:
+                feed = self._ended.popleft()
+                pull = feed.next_pull(window)
+                if pull is None:
+                    continue
+                if not pull.max_bytes and self._oversized() >= OVERSIZED_PULLS:
+                    waiting.append(feed)
+                    continue
+                await self._pull(feed, pull)
+        finally:  # whoever reads may be cancelled here, and nobody would ask for these again
+            self._ended.extend(waiting)
 
     def _oversized(self) -> int:
         """How many feeds have, or may get, a message larger than a window."""
