@@ -22,8 +22,8 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)  ## Start everything, feed the sample traffic, show what came of it, end everything
 	@$(BIN)/rollcall demo
 
-test: $(STAMP)  ## Every test
-	$(BIN)/pytest
+test: $(STAMP)  ## Every test, in two processes
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(STAMP)  ## Lint, types, generated documents up to date
 	$(BIN)/ruff check

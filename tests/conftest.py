@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import nats as nats_client
@@ -179,6 +180,19 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         report.outcome = "failed"
         report.longrepr = f"{reason} ({MUST_NOT_SKIP} is set)"
     return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Of the processes that share the tests, each tells the one that reports."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["search"] = session.config.stash.get(SEARCH, None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    if said := getattr(node, "workeroutput", {}).get("search"):
+        node.config.stash[SEARCH] = said
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
