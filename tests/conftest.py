@@ -29,6 +29,9 @@ _numbers = itertools.count(1)
 GIVEN_ELASTICSEARCH = os.environ.pop("ELASTICSEARCH_URL", None)
 MUST_NOT_SKIP = "ROLLCALL_TESTS_MUST_NOT_SKIP"
 
+# A JVM of a few seconds' life spends most of them on compiling what it will not run again.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
 
 def database_name(label: str) -> str:
     """A name that no other database of this session has."""
