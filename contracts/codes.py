@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from contracts.vocabulary import DeadLetterReason, OutcomeStatus, QueryError, RejectionCode
+from contracts.vocabulary import (
+    DeadLetterReason,
+    FrameError,
+    OutcomeStatus,
+    QueryError,
+    RejectionCode,
+    ResyncReason,
+)
 
 
 class Explained(NamedTuple):
@@ -152,4 +159,70 @@ QUERY_ERRORS: Final[Mapping[QueryError, Explained]] = {
     QueryError.INTERNAL: Explained(
         "The query failed.", "Report it; the log has the cause by correlation id."
     ),
+}
+
+FRAME_ERRORS: Final[Mapping[FrameError, Explained]] = {
+    FrameError.BAD_FRAME: Explained(
+        "The frame is no JSON object, has a type that is not known, or a field that is not of its form.",
+        "Mend the field that the message names.",
+    ),
+    FrameError.NOT_AUTHENTICATED: Explained(
+        "The first frame was not `auth`; the socket closes with 4401.", "Send `auth` first, within 5 s."
+    ),
+    FrameError.BAD_TOKEN: Explained(
+        "The token is forged, has expired, or lacks a claim; the socket closes with 4401.",
+        "Get a new one from who issues them. The log of the worker says no more than the message does.",
+    ),
+    FrameError.BAD_TICKET: Explained(
+        "The ticket was used before, is older than 30 s, or is none; the socket closes with 4401.",
+        "Get a new one from `POST /ws/ticket`.",
+    ),
+    FrameError.FORBIDDEN: Explained(
+        "The token does not allow that. For a subscription the socket closes with 4403; nothing is said of whether the contact "
+        "exists.",
+        "Ask for what the token names, or get another token.",
+    ),
+    FrameError.BAD_CURSOR: Explained(
+        "The cursor cannot be read, or was altered; there is no subscription, and the socket stays.",
+        "Subscribe with the cursor as a frame had it, or without one.",
+    ),
+    FrameError.UNKNOWN_SUBSCRIPTION: Explained(
+        "There is no subscription of that name.", "Subscribe first; or it was ended already."
+    ),
+    FrameError.LIMIT: Explained(
+        "More sockets, subscriptions or frames than are allowed; for sockets and frames the socket closes with 4429.",
+        "Slow down, or watch more contacts with one subscription; operators: ROLLCALL_REALTIME_…",
+    ),
+    FrameError.UNAVAILABLE: Explained(
+        "The bus or the database is out of reach.", "Send the frame again; operators: see `/readyz`."
+    ),
+}
+
+RESYNCS: Final[Mapping[ResyncReason, Explained]] = {
+    ResyncReason.TOO_OLD: Explained(
+        "Events after the cursor have left the stream.", "Refetch with contact.timeline; merge by id."
+    ),
+    ResyncReason.OVERFLOW: Explained(
+        "The client read too slowly, and frames were dropped.", "Refetch with contact.timeline; merge by id."
+    ),
+    ResyncReason.FOREIGN: Explained(
+        "The cursor is another tenant's, or another contact's.", "Refetch with contact.timeline; merge by id."
+    ),
+    ResyncReason.STREAM_RESET: Explained(
+        "The stream was made anew, or lost its end.", "Refetch with contact.timeline; merge by id."
+    ),
+}
+
+CLOSES: Final[Mapping[int, Explained]] = {
+    1009: Explained("A frame of more than 64 kB.", "Send less at once."),
+    1012: Explained(
+        "The instance drains.", "Reconnect with the last cursor after the milliseconds that `goodbye` says."
+    ),
+    4401: Explained("No valid token, or it has expired.", "Authenticate with a new one."),
+    4403: Explained(
+        "The page's origin is not allowed, or the token does not allow that.",
+        "Add the origin to ROLLCALL_REALTIME_ORIGINS; or see `forbidden`.",
+    ),
+    4408: Explained("No `auth` within 5 s.", "Send it first."),
+    4429: Explained("Too many sockets, or too many frames.", "See `limit`."),
 }

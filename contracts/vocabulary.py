@@ -148,3 +148,42 @@ class Purpose(StrEnum):
     """What a consent is for."""
 
     MARKETING = "marketing"
+
+
+class Role(StrEnum):
+    """Of who watches timelines: a person of the tenant's, or the client of one contact."""
+
+    AGENT = "agent"
+    CONTACT = "contact"
+
+
+class ResyncReason(StrEnum):
+    """Why a client is told to refetch."""
+
+    TOO_OLD = "too_old"
+    OVERFLOW = "overflow"
+    FOREIGN = "foreign"
+    STREAM_RESET = "stream_reset"
+
+
+class FrameError(StrEnum):
+    """Why a client's frame is not carried out."""
+
+    BAD_FRAME = "bad_frame"
+    NOT_AUTHENTICATED = "not_authenticated"
+    BAD_TOKEN = "bad_token"  # noqa: S105 - a code
+    BAD_TICKET = "bad_ticket"
+    FORBIDDEN = "forbidden"
+    BAD_CURSOR = "bad_cursor"
+    UNKNOWN_SUBSCRIPTION = "unknown_subscription"
+    LIMIT = "limit"
+    UNAVAILABLE = "unavailable"
+
+
+class GoodbyeReason(StrEnum):
+    """Why the server ends a connection."""
+
+    DRAINING = "draining"
+    EXPIRED = "expired"
+    LIMIT = "limit"
+    SLOW = "slow"

@@ -167,6 +167,38 @@ SEARCHES = _counter("rollcall_searches", "Searches answered, by engine: elastics
 
 QUERY_SECONDS = _histogram("rollcall_query_seconds", "Duration of a query, in seconds.", "name")
 
+# -- realtime
+
+REALTIME_SOCKETS = _gauge("rollcall_realtime_sockets", "Open sockets, by role: agent, contact.", "role")
+
+REALTIME_FRAMES = _counter(
+    "rollcall_realtime_frames", "Frames put on their way to clients that are no events, by type.", "type"
+)
+
+REALTIME_EVENTS = _counter(
+    "rollcall_realtime_events", "Frames of events written to clients, by type.", "type"
+)
+
+REALTIME_RESYNCS = _counter(
+    "rollcall_realtime_resyncs", "Subscriptions that were told to refetch, by reason.", "reason"
+)
+
+REALTIME_CLOSES = _counter(
+    "rollcall_realtime_closes",
+    "Sockets that the worker closed, by code; those that clients close are not counted.",
+    "code",
+)
+
+REALTIME_LAG_SECONDS = _histogram(
+    "rollcall_realtime_lag_seconds",
+    "From the bus' having an event to the worker's giving it to its sockets, in seconds; of the last of those read at once.",
+)
+
+REALTIME_MARKS_DROPPED = _counter(
+    "rollcall_realtime_marks_dropped",
+    "Acknowledgements dropped because the bus took none for too long; their events come again.",
+)
+
 # -- the process
 
 LOOP_LAG_SECONDS = _gauge("rollcall_loop_lag_seconds", "How late the event loop last woke up, in seconds.")

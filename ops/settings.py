@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -13,9 +14,11 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
+from contracts.realtime.token import AUDIENCE, ISSUER
 from storage.postgres import check_dsn
 
 PREFIX = "ROLLCALL_"
+SHORTEST_SECRET = 32  # bytes; RFC 7518 asks for as many as the hash has
 WRONG_USAGE = 64  # the exit code of everything that the caller must mend in how it calls us
 
 _HOW = {
@@ -23,6 +26,8 @@ _HOW = {
     "postgres_dsn": "set it to postgresql://user@host:5432/database, or run `rollcall up`, which brings servers along",
     "tenant_regions": 'give a JSON object such as {"acme": "DE"}',
     "failpoint": "give <name>:<n>, for example before_commit:3",
+    "jwt_secret": "set it to at least 32 random characters that the issuer of the tokens has too, or set ROLLCALL_JWT_PUBLIC_KEY_FILE",
+    "realtime_origins": "set it to https://app.example.com; several, with commas between them",
     "elasticsearch_url": "set it to http://host:9200 or https://user:password@host:9200, or unset it: PostgreSQL answers searches then",
 }
 
@@ -112,7 +117,37 @@ class SearchSettings(BaseSettings):
         return value
 
 
-class Settings(SearchSettings, BusSettings, DatabaseSettings):
+class TokenSettings(BaseSettings):
+    """What a program needs that checks tokens, or makes them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, validate_default=True
+    )
+
+    jwt_algorithm: Literal[
+        "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "EdDSA"
+    ] = "HS256"  # of the tokens that realtime takes; any other is refused
+    jwt_secret: str | None = Field(None, repr=False)  # for HS…: shared with who issues the tokens
+    jwt_public_key_file: Path | None = None  # for the others: the issuer's public key, PEM
+    jwt_issuer: str = ISSUER  # that a token must name as iss
+    jwt_audience: str = AUDIENCE  # that a token must name in aud
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _jwt_secret(cls, value: str | None) -> str | None:
+        if value is not None and len(value.encode()) < SHORTEST_SECRET:
+            raise ValueError(f"shorter than {SHORTEST_SECRET} bytes")
+        return value
+
+    @field_validator("jwt_public_key_file")
+    @classmethod
+    def _jwt_public_key_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError("there is no such file")
+        return value
+
+
+class Settings(SearchSettings, TokenSettings, BusSettings, DatabaseSettings):
     """What a worker needs."""
 
     max_body: int = Field(900_000, ge=1_000, le=1_000_000)  # bytes of a message's body
@@ -127,6 +162,13 @@ class Settings(SearchSettings, BusSettings, DatabaseSettings):
     grace_seconds: float = Field(20, ge=1)  # for the batch in hand at SIGTERM
     http_host: str = "127.0.0.1"  # where health and metrics listen; 0.0.0.0 in a container
     http_port: int = Field(0, ge=0, le=65_535)  # 0: any free one
+    realtime_origins: str = ""  # of pages that may open a socket, https://app.example.com, with commas between them; the worker's own may
+    realtime_tenant_sockets: int = Field(20_000, ge=1)  # of one tenant, on one instance
+    realtime_token_sockets: int = Field(6_000, ge=1)  # of one token, on one instance
+    realtime_buffer: int = Field(1_000, ge=10, le=100_000)  # frames that wait for one client
+    realtime_heartbeat_s: float = Field(
+        20, ge=1, le=300
+    )  # a client that is silent for twice as long is let go
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"  # DEBUG adds a line a message
     failpoint: str | None = None  # <name>:<n>, for tests: the worker kills itself there
     instance: Annotated[str, Field(min_length=1, max_length=100)] = Field(
@@ -142,6 +184,14 @@ class Settings(SearchSettings, BusSettings, DatabaseSettings):
     @classmethod
     def _tenant_regions(cls, value: dict[str, str]) -> dict[str, str]:
         return {tenant: _region(region) for tenant, region in value.items()}
+
+    @field_validator("realtime_origins")
+    @classmethod
+    def _realtime_origins(cls, value: str) -> str:
+        for origin in filter(None, value.split(",")):
+            if not re.fullmatch(r"https?://[^\s/]+", origin.strip()):
+                raise ValueError("not an origin of the form https://host or https://host:port")
+        return value
 
     @field_validator("log_level", mode="before")
     @classmethod

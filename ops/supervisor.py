@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -87,6 +88,8 @@ class Fleet:
         self.nats_monitor_url = settings.nats_monitor_url
         self.postgres_dsn = settings.postgres_dsn
         self.elasticsearch_url = settings.elasticsearch_url
+        self.settings = settings
+        self.jwt_secret = settings.jwt_secret  # None where tokens are checked with a public key
         self.instances: dict[str, Instance] = {}
         self._counts = counts
         self._port = free_port()
@@ -107,6 +110,7 @@ class Fleet:
             **search,
             "http": {**{key: one.url for key, one in self.instances.items()}, "supervisor": self.url},
             "pids": {key: one.pid for key, one in self.instances.items()},
+            "jwt_secret": self.jwt_secret,
         }
 
     async def start(self) -> None:
@@ -128,6 +132,8 @@ class Fleet:
             self.postgres_dsn = self.stack.postgres_dsn
         if self.stack.elasticsearch is not None:
             self.elasticsearch_url = self.stack.elasticsearch_url
+        if self.jwt_secret is None and self.settings.jwt_public_key_file is None:
+            self.jwt_secret = _kept_secret(self.stack.data_dir)
         try:
             with reach.database():
                 await migrate(self.postgres_dsn)
@@ -215,6 +221,8 @@ class Fleet:
             environment["ROLLCALL_NATS_MONITOR_URL"] = self.nats_monitor_url
         if self.elasticsearch_url is not None:
             environment["ELASTICSEARCH_URL"] = self.elasticsearch_url
+        if self.jwt_secret is not None:
+            environment["ROLLCALL_JWT_SECRET"] = self.jwt_secret
         if one.starts:  # a failpoint is for the first process: its successor goes on from there
             environment.pop("ROLLCALL_FAILPOINT", None)
         one.starts += 1
@@ -278,6 +286,18 @@ def command(*arguments: str) -> list[str]:
         return [sys.executable, str(script), *arguments]
     code = "import sys; from ops.cli.main import app; app(sys.argv[2:])"
     return [sys.executable, "-c", code, "rollcall", *arguments]
+
+
+def _kept_secret(directory: Path) -> str:
+    """What tokens are signed with, for as long as the data lives; nobody else may read it."""
+    path = directory / "jwt_secret"
+    if not path.exists():
+        draft = path.with_suffix(".draft")
+        draft.unlink(missing_ok=True)
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(32))
+        draft.rename(path)
+    return path.read_text()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

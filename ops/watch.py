@@ -25,6 +25,7 @@ WORK = (
     "rollcall_published_total",
     "rollcall_queries_total",
     "rollcall_search_documents_total",
+    "rollcall_realtime_events_total",
 )
 LAG = ("rollcall_lag_messages", "rollcall_outbox_rows")
 

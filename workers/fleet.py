@@ -77,5 +77,11 @@ FLEET: dict[str, Worker] = {
             "contacts that have changed into Elasticsearch",
             needs_elasticsearch=True,
         ),
+        _service(
+            "realtime",
+            "EVENTS timeline.>",
+            "workers.realtime.service:build",
+            "timelines to people, over WebSocket",
+        ),
     )
 }

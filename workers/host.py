@@ -39,10 +39,12 @@ from ops.health import Health
 from ops.settings import Settings
 from workers.fleet import Worker
 from workers.probes import Bus, Database
-from workers.service import Runtime, Service
+from workers.service import Runtime, Service, Serving
 
 CRASHED = 1
 POLL = 0.05  # seconds between two looks whether work can begin
+MOST_FRAME = 64 << 10  # bytes of a WebSocket's frame
+BACKLOG = 2048  # connections that the kernel holds: after a restart everybody comes at once
 PATIENCE = 2.0  # seconds after which the log says what it waits for
 
 log = ops_logging.get_logger("workers.host")
@@ -102,12 +104,13 @@ class Host:
         address = listener.getsockname()
         server = _Server(
             uvicorn.Config(
-                self._app,
+                self._answer,
+                interface="asgi3",
                 lifespan="off",
-                ws="none",
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=1,
+                **self._sockets(),
             )
         )
         serving = asyncio.create_task(server.serve([listener]), name="http")
@@ -209,6 +212,31 @@ class Host:
             return ["draining", *self._service.problems()]
         return self._service.problems() if self._running else ["starting"]
 
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        """Health and metrics here, everything else by the service, where it serves."""
+        serving = self._service.application if isinstance(self._service, Serving) else None
+        if serving is not None and scope["path"] not in self._paths:
+            await serving(scope, receive, send)
+        elif scope["type"] == "websocket":  # before it is accepted: HTTP 403
+            await send({"type": "websocket.close"})
+        else:
+            await self._app(scope, receive, send)
+
+    def _sockets(self) -> dict[str, Any]:
+        """How uvicorn is to take WebSockets. Not compressed: that takes more memory than everything else of a socket."""
+        if not isinstance(self._service, Serving):
+            return {"ws": "none"}
+        from workers.realtime.protocol import Protocol  # noqa: PLC0415 - others need not load it
+
+        heartbeat = self._settings.realtime_heartbeat_s
+        return {
+            "ws": Protocol,
+            "ws_max_size": MOST_FRAME,
+            "ws_per_message_deflate": False,
+            "ws_ping_interval": heartbeat,
+            "ws_ping_timeout": heartbeat,
+        }
+
     def _routes(self) -> list[tuple[str, Route]]:
         async def healthz(scope: Any, receive: Any, send: Any) -> None:
             await _json(self._health.live(), 200)(scope, receive, send)
@@ -219,6 +247,10 @@ class Host:
             await _json(answer, report.http_status)(scope, receive, send)
 
         return [("/healthz", healthz), ("/readyz", readyz), ("/metrics", prometheus_client.make_asgi_app())]
+
+    @property
+    def _paths(self) -> frozenset[str]:
+        return frozenset({"/healthz", "/readyz", "/metrics", "/metrics/"})
 
 
 # A batch makes tens of thousands of objects that reference counting alone gets rid of: look for cycles once a batch, not
@@ -243,7 +275,7 @@ async def run(worker: Worker, settings: Settings) -> int:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=128)
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
 
 
 def _json(answer: Any, status: int) -> AsgiResponse:

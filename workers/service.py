@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ops.settings import Settings
 
 if TYPE_CHECKING:
     from faststream.nats import NatsBroker
+    from starlette.types import ASGIApp
 
 
 class Service(Protocol):
@@ -25,6 +26,15 @@ class Service(Protocol):
 
         A problem that leaves the rest of the work going on is an ``ops.health.Degraded``.
         """
+
+
+@runtime_checkable
+class Serving(Protocol):
+    """A service that answers HTTP or WebSocket itself, beside the health and the metrics of its host."""
+
+    @property
+    def application(self) -> ASGIApp | None:
+        """None until it can."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,9 @@ def up(
 
 
 def worker(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="inbox, contacts, relay, queries or indexer.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="inbox, contacts, relay, queries, indexer or realtime.")
+    ],
 ) -> None:
     """Run one worker in the foreground, as a container does.
 

@@ -13,7 +13,16 @@ from typing import Any, Final, Literal, NamedTuple, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from contracts.codes import DEAD_LETTERS, OUTCOMES, QUERY_ERRORS, REJECTIONS, Explained
+from contracts.codes import (
+    CLOSES,
+    DEAD_LETTERS,
+    FRAME_ERRORS,
+    OUTCOMES,
+    QUERY_ERRORS,
+    REJECTIONS,
+    RESYNCS,
+    Explained,
+)
 from ops import metrics
 from ops.settings import Settings, variable
 
@@ -50,6 +59,9 @@ def codes() -> str:
             DEAD_LETTERS,
         ),
         ("Queries", "`error.code` of an answer whose `success` is false.", QUERY_ERRORS),
+        ("Realtime errors", "`code` of a frame of type error.", FRAME_ERRORS),
+        ("Resync", "`reason` of a frame of type resync.", RESYNCS),
+        ("Close codes", "With which the WebSocket is closed.", CLOSES),
     )
     parts = [GENERATED, "# Codes"]
     for title, text, table in sections:

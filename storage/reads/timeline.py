@@ -63,7 +63,7 @@ NAMES = (
 )
 FIELDS = tuple(contact_events.c[name] for name in NAMES)
 
-_UNEXPIRED = or_(contact_events.c.expires_at.is_(None), contact_events.c.expires_at > func.now())
+UNEXPIRED = or_(contact_events.c.expires_at.is_(None), contact_events.c.expires_at > func.now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class TimelineFilter:
 
     def conditions(self) -> list[ColumnElement[bool]]:
         e = contact_events.c
-        conditions: list[ColumnElement[bool]] = [_UNEXPIRED]
+        conditions: list[ColumnElement[bool]] = [UNEXPIRED]
         conditions += [
             e[name] == value for name in ("category", "type", "source") if (value := getattr(self, name))
         ]
@@ -183,7 +183,7 @@ async def _count(
 
 
 _EVENT = select(*FIELDS).where(
-    contact_events.c.tenant_id == TENANT, contact_events.c.id == bindparam("id", type_=Uuid), _UNEXPIRED
+    contact_events.c.tenant_id == TENANT, contact_events.c.id == bindparam("id", type_=Uuid), UNEXPIRED
 )
 
 

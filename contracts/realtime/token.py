@@ -1,0 +1,42 @@
+"""Who a client is: the claims of the JWT that it shows."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from contracts.vocabulary import Role
+
+AUDIENCE = "rollcall-realtime"
+ISSUER = "rollcall"
+
+Tenant = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+class Claims(BaseModel):
+    """An agent sees its tenant's contacts (``"*"``) or those named; a contact's client sees its own contact alone.
+
+    ``sub`` names the person. ``exp`` and ``iat`` are seconds since 1970. Claims that are not listed are ignored.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    iss: str
+    aud: str | list[str]
+    sub: Annotated[str, Field(min_length=1, max_length=200)]
+    iat: int
+    exp: int
+    tenant: Tenant
+    role: Role
+    contacts: Literal["*"] | Annotated[list[uuid.UUID], Field(max_length=10_000)] | None = None
+    contact_id: uuid.UUID | None = None
+
+    @model_validator(mode="after")
+    def _says_whose(self) -> Self:
+        if self.role is Role.AGENT and self.contacts is None:
+            raise ValueError('an agent\'s token needs contacts: "*", or a list of ids')
+        if self.role is Role.CONTACT and self.contact_id is None:
+            raise ValueError("a contact's token needs contact_id")
+        return self

@@ -1,0 +1,102 @@
+"""The HTTP side of the realtime worker: the socket, tickets for it, and the console."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from contracts.realtime.token import Claims
+from workers.faults import TRANSIENT
+from workers.realtime.doorkeeper import TICKET_SECONDS
+from workers.realtime.session import REFUSED, House, Session
+from workers.realtime.tokens import BadToken
+
+BEARER: Final = "bearer "
+
+
+class Unauthorised(Exception):
+    """A request without a valid token; the message says why."""
+
+
+class Front:
+    """The sessions of this instance, each with the task that it lives in."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._origins = frozenset(o.strip() for o in house.settings.realtime_origins.split(",") if o.strip())
+        self._sessions: dict[Session, asyncio.Task[Any]] = {}
+        self._draining = False
+
+    def application(self) -> Starlette:
+        routes = [
+            WebSocketRoute("/ws", self._socket),
+            Route("/ws/ticket", self._ticket, methods=["POST"]),
+        ]
+        return Starlette(routes=routes, exception_handlers={Unauthorised: _unauthorised})
+
+    async def drain(self, seconds: float) -> int:
+        """Let nobody in, and everybody go. Answers how many have not gone within so many seconds."""
+        self._draining = True
+        for session in self._sessions:
+            session.drain()
+        if self._sessions:
+            await asyncio.wait(self._sessions.values(), timeout=seconds)
+        return len(self._sessions)
+
+    async def _socket(self, socket: WebSocket) -> None:
+        if self._draining:
+            await socket.close(1012)  # before it is accepted: HTTP 403, and the client goes elsewhere
+            return
+        await socket.accept()
+        if not self._is_allowed(socket):
+            await socket.close(REFUSED, "this page's origin is not allowed")
+            return
+        session = Session(self._house, socket)
+        task = asyncio.current_task()
+        assert task is not None
+        self._sessions[session] = task
+        try:
+            await session.run()
+        finally:
+            del self._sessions[session]
+
+    def _is_allowed(self, socket: WebSocket) -> bool:
+        """A browser says where the page is from; other programs do not, and hold a token all the same."""
+        origin = socket.headers.get("origin")
+        return (
+            origin is None or origin in self._origins or urlsplit(origin).netloc == socket.headers.get("host")
+        )
+
+    async def _ticket(self, request: Request) -> Response:
+        claims = self._bearer(request)
+        try:
+            ticket = await self._house.doorkeeper.ticket(claims)
+        except TRANSIENT:
+            return JSONResponse(
+                {"error": {"code": "unavailable", "message": "the database is out of reach"}}, 503
+            )
+        return JSONResponse(
+            {"ticket": ticket, "expires_in": TICKET_SECONDS}, headers={"cache-control": "no-store"}
+        )
+
+    def _bearer(self, request: Request) -> Claims:
+        """Who asks. Raises Unauthorised."""
+        given = request.headers.get("authorization", "")
+        if not given.lower().startswith(BEARER):
+            raise Unauthorised("give a token: Authorization: Bearer …")
+        try:
+            return self._house.doorkeeper.verify(given[len(BEARER) :].strip())
+        except BadToken as error:
+            raise Unauthorised(str(error)) from None
+
+
+async def _unauthorised(_request: Request, error: Exception) -> Response:
+    body = {"error": {"code": "bad_token", "message": str(error)}}
+    return JSONResponse(body, 401, headers={"www-authenticate": "Bearer"})

@@ -1,0 +1,89 @@
+"""Queries that come over a socket, held to the session's rights and handed on to the queries workers."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Final
+
+import nats.errors
+import orjson
+from nats.aio.client import Client
+
+from contracts import subjects
+from contracts.vocabulary import Role
+from workers.realtime.rights import Rights
+
+TIMEOUT: Final = 10.0  # seconds
+_NOT_FOUND: Final = {
+    "success": False,
+    "error": {"code": "contact_not_found", "message": "no such contact", "details": {}},
+}
+
+
+class Forbidden(Exception):
+    """The session may not ask that; the message says what it may."""
+
+
+class Unavailable(Exception):
+    """Nobody answered."""
+
+
+async def ask(client: Client, rights: Rights, name: str, data: dict[str, Any]) -> dict[str, Any]:
+    """The answer as the queries give it: ``success`` with ``data`` and ``meta``, or ``error``. Raises Forbidden, Unavailable."""
+    if rights.role is Role.CONTACT:
+        return await _as_client(client, rights, name, data)
+    if name == "contact.timeline":
+        data = {**data, "visible_to": "agent"}
+    if rights.contacts is None:
+        return await _request(client, rights.tenant, name, data)
+    if name == "contact.list":
+        raise Forbidden("contact.list: the token names its contacts; ask for each of them")
+    if name == "contact.timeline":
+        asked = data.get("contact")
+        if not await _is_allowed(client, rights, asked):
+            return _NOT_FOUND
+        return await _request(client, rights.tenant, name, data)
+    answer = await _request(client, rights.tenant, name, data)
+    if answer["success"] and not _allows(rights, answer):
+        return _NOT_FOUND
+    return answer
+
+
+async def _as_client(client: Client, rights: Rights, name: str, data: dict[str, Any]) -> dict[str, Any]:
+    """A contact's client sees its own timeline, and no contact: what a tenant keeps of one is not for it."""
+    if name != "contact.timeline":
+        raise Forbidden(f"{name}: a contact's client may ask contact.timeline alone")
+    own = {"id": str(rights.own_contact)}
+    if data.get("contact", own) != own:
+        raise Forbidden("contact: a contact's client may ask for its own timeline alone")
+    return await _request(client, rights.tenant, name, {**data, "contact": own, "visible_to": "client"})
+
+
+async def _is_allowed(client: Client, rights: Rights, asked: Any) -> bool:
+    """Whether the contact so named is one of the session's; its name may be any."""
+    if isinstance(asked, dict) and set(asked) == {"id"} and _id(asked["id"]) in (rights.contacts or ()):
+        return True
+    found = await _request(client, rights.tenant, "contact.get", {"contact": asked, "include_deleted": True})
+    return not found["success"] or _allows(rights, found)
+
+
+def _allows(rights: Rights, found: dict[str, Any]) -> bool:
+    """Whether a contact that was found is one of the session's, by its id or by one that was merged into it."""
+    named = {_id(found["data"].get("id")), _id((found.get("meta") or {}).get("redirected_from"))}
+    return bool(named & (rights.contacts or frozenset()))
+
+
+def _id(value: Any) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+async def _request(client: Client, tenant: str, name: str, data: dict[str, Any]) -> dict[str, Any]:
+    try:
+        reply = await client.request(subjects.query(name, tenant), orjson.dumps(data), timeout=TIMEOUT)
+    except (nats.errors.Error, TimeoutError, OSError) as error:
+        raise Unavailable("no queries worker answered") from error
+    answer: dict[str, Any] = orjson.loads(reply.data)
+    return answer

@@ -1,0 +1,376 @@
+"""One client's WebSocket, from its first frame to its last."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from pydantic import ValidationError
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from contracts.commands.base import validation_errors
+from contracts.realtime.requests import (
+    CLIENT_FRAMES,
+    Ack,
+    Ask,
+    Auth,
+    ClientFrame,
+    Ping,
+    Read,
+    Subscribe,
+    Unsubscribe,
+)
+from contracts.realtime.token import Claims
+from contracts.vocabulary import FrameError, GoodbyeReason, ResyncReason
+from ops import metrics
+from ops.logging import get_logger
+from ops.settings import Settings
+from workers.faults import TRANSIENT
+from workers.realtime.asking import Forbidden, Unavailable
+from workers.realtime.catch_up import CatchUp
+from workers.realtime.doorkeeper import BadTicket, Doorkeeper, TooMany
+from workers.realtime.hub import Hub
+from workers.realtime.marks import Kind, Marks
+from workers.realtime.outgoing import Outgoing
+from workers.realtime.positions import BadCursor, Cursors, Foreign, Position
+from workers.realtime.rights import Rights
+from workers.realtime.subscription import Subscription
+from workers.realtime.tokens import BadToken
+
+AUTH_SECONDS: Final = 5.0
+MOST_SUBSCRIPTIONS: Final = 100  # of one socket
+FRAMES_A_SECOND: Final = 100.0  # that a client may send in the long run
+FRAMES_AT_ONCE: Final = 300.0
+ASKED_AT_ONCE: Final = 8  # queries of one socket under way
+LAST_WORDS: Final = 1.0  # seconds for what waits before the socket closes
+SPREAD_MS: Final = 3_000  # over which the clients of an instance that drains come back
+
+UNAUTHENTICATED, REFUSED, SILENT, LIMITED, DRAINING = 4401, 4403, 4408, 4429, 1012
+
+log = get_logger("workers.realtime.session")
+
+Ask_ = Callable[[Rights, str, dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What the sessions of an instance share."""
+
+    settings: Settings
+    hub: Hub
+    cursors: Cursors
+    doorkeeper: Doorkeeper
+    marks: Marks
+    catch_up: CatchUp
+    ask: Ask_
+
+
+class Ended(Exception):
+    """The session is over: the socket closes with this code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Session:
+    def __init__(self, house: House, socket: WebSocket) -> None:
+        self.id = uuid.uuid4().hex
+        self._house = house
+        self._socket = socket
+        self._outgoing = Outgoing(self._send, house.settings.realtime_buffer)
+        self._subscriptions: dict[str, Subscription] = {}
+        self._catching_up: dict[str, asyncio.Task[None]] = {}
+        self._asked: set[asyncio.Task[None]] = set()
+        self._rights: Rights | None = None
+        self._allowance = _Allowance()
+        self._ending: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        """From an accepted socket to a closed one."""
+        code: int | None = None
+        try:
+            claims = await self._authenticate()
+            with self._house.doorkeeper.admitted(claims):
+                await self._serve(claims)
+        except Ended as ended:
+            code = ended.code
+        except TooMany as refusal:
+            self._complain(FrameError.LIMIT, str(refusal))
+            code = LIMITED
+        except (WebSocketDisconnect, OSError):
+            pass
+        finally:
+            await self._leave(code)
+
+    def end(self, reason: GoodbyeReason, code: int, after_ms: int = 0) -> None:
+        """Say goodbye, and close."""
+        if not self._ending.done():
+            self._put(type="goodbye", reason=reason, reconnect_after_ms=after_ms)
+            self._ending.set_result(Ended(code))
+
+    def drain(self) -> None:
+        """The instance ends: its clients come back one after the other, elsewhere."""
+        self.end(GoodbyeReason.DRAINING, DRAINING, random.randrange(SPREAD_MS))
+
+    # -- coming and going
+
+    async def _authenticate(self) -> Claims:
+        """Raises Ended."""
+        try:
+            async with asyncio.timeout(AUTH_SECONDS):
+                frame = await self._receive()
+        except TimeoutError:
+            raise Ended(SILENT) from None
+        if not isinstance(frame, Auth):
+            if frame is not None:
+                self._complain(FrameError.NOT_AUTHENTICATED, "the first frame must be auth")
+            raise Ended(UNAUTHENTICATED)
+        try:
+            if frame.token is not None:
+                return self._house.doorkeeper.verify(frame.token)
+            assert frame.ticket is not None
+            return await self._house.doorkeeper.redeem(frame.ticket)
+        except BadToken as error:
+            self._complain(FrameError.BAD_TOKEN, str(error))
+        except BadTicket as error:
+            self._complain(FrameError.BAD_TICKET, str(error))
+        except TRANSIENT:
+            self._complain(FrameError.UNAVAILABLE, "tickets cannot be looked up; try again")
+        raise Ended(UNAUTHENTICATED)
+
+    async def _serve(self, claims: Claims) -> None:
+        rights = self._rights = Rights.of(claims)
+        await self._house.hub.started.wait()
+        self._put(
+            type="ready",
+            session=self.id,
+            role=rights.role,
+            expires_at=rights.expires_at,
+            heartbeat_s=self._house.settings.realtime_heartbeat_s,
+        )
+        expiry = asyncio.get_running_loop().call_later(
+            max(0.0, rights.expires_at.timestamp() - time.time()),
+            self.end,
+            GoodbyeReason.EXPIRED,
+            UNAUTHENTICATED,
+        )
+        metrics.REALTIME_SOCKETS.labels(rights.role).inc()
+        listening = asyncio.create_task(self._listen(rights))
+        first: tuple[asyncio.Future[Any], ...] = (listening, self._ending)
+        try:
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            if listening.done():
+                listening.result()
+            if self._ending.done():
+                raise self._ending.result()
+        finally:
+            listening.cancel()
+            expiry.cancel()
+            metrics.REALTIME_SOCKETS.labels(rights.role).dec()
+
+    async def _leave(self, code: int | None) -> None:
+        for subscription in self._subscriptions.values():
+            self._house.hub.unwatch(subscription)
+        for task in (*self._catching_up.values(), *self._asked):
+            task.cancel()
+        if code is not None:
+            metrics.REALTIME_CLOSES.labels(str(code)).inc()
+            await self._outgoing.flush(LAST_WORDS)
+            with contextlib.suppress(OSError, RuntimeError, WebSocketDisconnect, TimeoutError):
+                async with asyncio.timeout(LAST_WORDS):
+                    await self._socket.close(code)
+        self._outgoing.close()
+        about = {"tenant": self._rights.tenant, "role": self._rights.role} if self._rights else {}
+        log.debug("socket closed", operation="session", session=self.id, code=code, **about)
+
+    # -- what comes
+
+    async def _listen(self, rights: Rights) -> None:
+        """Raises Ended, WebSocketDisconnect."""
+        while True:
+            frame = await self._receive()
+            if not self._allowance.take() or self._outgoing.is_clogged:
+                self._complain(FrameError.LIMIT, f"at most {FRAMES_A_SECOND:.0f} frames a second")
+                raise Ended(LIMITED)
+            if frame is not None:
+                await self._handle(rights, frame)
+
+    async def _receive(self) -> ClientFrame | None:
+        """The next frame; None for one that is refused, of which the client is told."""
+        message = await self._socket.receive()
+        if message["type"] != "websocket.receive":
+            raise WebSocketDisconnect(message.get("code", 1005))
+        text = message.get("text")
+        try:
+            fields = orjson.loads(text if text is not None else message.get("bytes") or b"")
+        except orjson.JSONDecodeError:
+            self._complain(FrameError.BAD_FRAME, "not JSON")
+            return None
+        if not isinstance(fields, dict):
+            self._complain(FrameError.BAD_FRAME, "not a JSON object")
+            return None
+        ref = next((v for v in (fields.get("ref"), fields.get("sub")) if isinstance(v, str)), None)
+        model = CLIENT_FRAMES.get(fields.get("type") or "") if isinstance(fields.get("type"), str) else None
+        if model is None:
+            self._complain(FrameError.BAD_FRAME, f"type: must be one of {', '.join(CLIENT_FRAMES)}", ref)
+            return None
+        try:
+            return model.model_validate(fields)
+        except ValidationError as error:
+            first = validation_errors(error)[0]
+            self._complain(FrameError.BAD_FRAME, f"{first['field']}: {first['message']}", ref)
+            return None
+
+    async def _handle(self, rights: Rights, frame: ClientFrame) -> None:
+        match frame:
+            case Subscribe():
+                self._subscribe(rights, frame)
+            case Unsubscribe():
+                self._unsubscribe(frame.sub)
+            case Ack() | Read():
+                await self._mark(rights, frame)
+            case Ask():
+                self._ask(rights, frame)
+            case Ping():
+                self._put(type="pong")
+            case _:
+                self._complain(FrameError.BAD_FRAME, "auth: this session knows who you are already")
+
+    def _subscribe(self, rights: Rights, frame: Subscribe) -> None:
+        """Raises Ended."""
+        house = self._house
+        try:
+            contacts = rights.watched(frame.contacts)
+        except PermissionError as error:
+            self._complain(FrameError.FORBIDDEN, str(error), frame.sub)
+            raise Ended(REFUSED) from None
+        if len(self._subscriptions.keys() | {frame.sub}) > MOST_SUBSCRIPTIONS:
+            self._complain(
+                FrameError.LIMIT, f"at most {MOST_SUBSCRIPTIONS} subscriptions a socket", frame.sub
+            )
+            return
+        start: Position | None = None
+        problem: ResyncReason | None = None
+        if frame.cursor is not None:
+            try:
+                start = house.cursors.unseal(rights.tenant, frame.cursor)
+            except BadCursor:
+                self._complain(FrameError.BAD_CURSOR, "cursor: not one of ours", frame.sub)
+                return
+            except Foreign:
+                problem = ResyncReason.FOREIGN
+            else:
+                if start.opening is not None and start.opening.contact_id != rights.own_contact:
+                    problem = ResyncReason.FOREIGN
+        self._drop(frame.sub)
+        subscription = Subscription(frame.sub, rights.tenant, rights.role, contacts, self._outgoing)
+        self._subscriptions[frame.sub] = subscription
+        house.hub.watch(subscription)
+        begins = house.hub.position if start is None or problem else start
+        self._put(type="subscribed", sub=frame.sub, cursor=house.cursors.seal(rights.tenant, begins))
+        if problem is not None:
+            subscription.reset(problem)
+        elif start is None and rights.own_contact is None:
+            subscription.go_live(house.hub.sequence)
+        else:
+            catching_up = house.catch_up.run(subscription, start, rights.own_contact)
+            self._catching_up[frame.sub] = asyncio.create_task(self._until_live(frame.sub, catching_up))
+
+    async def _until_live(self, sub: str, catching_up: Awaitable[None]) -> None:
+        try:
+            await catching_up
+        except OSError:
+            pass  # the client has gone, which the socket will say
+        except Exception as error:
+            log.exception(
+                "catching up failed", operation="session", session=self.id, error=type(error).__name__
+            )
+            self.end(GoodbyeReason.SLOW, 1011)
+        finally:
+            if self._catching_up.get(sub) is asyncio.current_task():
+                del self._catching_up[sub]
+
+    def _unsubscribe(self, sub: str) -> None:
+        if not self._drop(sub):
+            self._complain(FrameError.UNKNOWN_SUBSCRIPTION, "sub: there is no such subscription", sub)
+
+    def _drop(self, sub: str) -> bool:
+        subscription = self._subscriptions.pop(sub, None)
+        if subscription is None:
+            return False
+        if task := self._catching_up.pop(sub, None):
+            task.cancel()
+        self._house.hub.unwatch(subscription)
+        self._outgoing.drop(sub)
+        return True
+
+    async def _mark(self, rights: Rights, frame: Ack | Read) -> None:
+        kind: Kind = "mark_delivered" if isinstance(frame, Ack) else "mark_read"
+        try:
+            await self._house.marks.add(kind, rights, frame.ids)
+        except TRANSIENT:
+            self._complain(
+                FrameError.UNAVAILABLE, f"{frame.type}: the database is out of reach; send it again"
+            )
+
+    def _ask(self, rights: Rights, frame: Ask) -> None:
+        if len(self._asked) >= ASKED_AT_ONCE:
+            self._complain(FrameError.LIMIT, f"at most {ASKED_AT_ONCE} queries at a time", frame.ref)
+            return
+        task = asyncio.create_task(self._answer(rights, frame))
+        self._asked.add(task)
+        task.add_done_callback(self._asked.discard)
+
+    async def _answer(self, rights: Rights, frame: Ask) -> None:
+        try:
+            answer = await self._house.ask(rights, frame.name, frame.data)
+        except Forbidden as refusal:
+            self._complain(FrameError.FORBIDDEN, str(refusal), frame.ref)
+        except Unavailable as error:
+            self._complain(FrameError.UNAVAILABLE, str(error), frame.ref)
+        else:
+            self._put(**{"type": "result", "ref": frame.ref, **answer})
+
+    # -- what goes
+
+    def _complain(self, code: FrameError, message: str, ref: str | None = None) -> None:
+        about: Mapping[str, str] = {} if ref is None else {"ref": ref}
+        self._put(type="error", code=code, message=message, **about)
+
+    def _put(self, **fields: Any) -> None:
+        metrics.REALTIME_FRAMES.labels(fields["type"]).inc()
+        self._outgoing.put(orjson.dumps(fields, option=orjson.OPT_UTC_Z).decode())
+
+    async def _send(self, text: str) -> None:
+        """Raises OSError once the client has gone."""
+        try:
+            await self._socket.send_text(text)
+        except (WebSocketDisconnect, RuntimeError) as error:
+            raise ConnectionResetError("the client has gone") from error
+
+
+class _Allowance:
+    """How many frames a client may still send."""
+
+    __slots__ = ("_at", "_left")
+
+    def __init__(self) -> None:
+        self._left = FRAMES_AT_ONCE
+        self._at = time.monotonic()
+
+    def take(self) -> bool:
+        now = time.monotonic()
+        self._left = min(FRAMES_AT_ONCE, self._left + (now - self._at) * FRAMES_A_SECOND)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
