@@ -6,8 +6,6 @@ holds no secret: whatever a cursor says, the tenant and the filters come from th
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,6 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import Select, func, literal, select
 
+from storage import base64url
 from storage.reads.session import TenantReads
 
 EXACT_TO = 10_000  # rows that are counted unless the request wants the exact number
@@ -36,14 +35,14 @@ class Total(NamedTuple):
 def seal(asked: Mapping[str, Any], position: list[Any]) -> str:
     """The cursor of a position (JSON values) in the list that was asked for."""
     body = orjson.dumps(position, default=str)
-    return base64.urlsafe_b64encode(_checksum(asked, body) + body).rstrip(b"=").decode()
+    return base64url.encode(_checksum(asked, body) + body)
 
 
 def unseal(asked: Mapping[str, Any], cursor: str) -> list[Any]:
     """The position of a cursor. Raises CursorError."""
     try:
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-    except (ValueError, binascii.Error) as error:
+        raw = base64url.decode(cursor)
+    except ValueError as error:
         raise CursorError from error
     checksum, body = raw[:_CHECKSUM], raw[_CHECKSUM:]
     if checksum != _checksum(asked, body):

@@ -49,7 +49,8 @@ class Stage:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls) -> AsyncIterator[Stage]:
+    async def open(cls, **more: str) -> AsyncIterator[Stage]:
+        """``more`` is added to the environment of every worker."""
         with Devstack() as stack:
             environment = {
                 **{k: v for k, v in os.environ.items() if not k.startswith("ROLLCALL_")},
@@ -57,6 +58,7 @@ class Stage:
                 "ROLLCALL_POSTGRES_DSN": stack.postgres_dsn,
                 "ROLLCALL_LEASE_SECONDS": str(LEASE_SECONDS),
                 "ROLLCALL_PROBE_SECONDS": str(PROBE_SECONDS),
+                **more,
             }
             for command in ("migrate", "streams"):
                 code, _, error = await rollcall(environment, command)

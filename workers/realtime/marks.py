@@ -115,10 +115,10 @@ class Marks:
         self._come.set()
 
     async def _publish(self, group: _Group, ids: list[uuid.UUID]) -> None:
-        data: dict[str, Any] = {"event_ids": ids}
+        data: dict[str, Any] = {"event_ids": [str(event_id) for event_id in ids]}
         key = subjects.NO_KEY
         if group.contact_id is not None:
-            data["contact"] = {"id": group.contact_id}
+            data["contact"] = {"id": str(group.contact_id)}
             key = str(group.contact_id)
         if group.reader is not None:
             data["reader"] = "client" if group.reader is Role.CONTACT else "agent"

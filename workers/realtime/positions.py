@@ -6,13 +6,13 @@ contact's client is sent what waited for it (``Opening``) it is also a place in 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import struct
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
+
+from storage import base64url
 
 _MAC: Final = 16  # bytes
 _PLACE: Final = struct.Struct(">8sqQ")  # tenant, stream, sequence
@@ -56,13 +56,13 @@ class Cursors:
         if position.opening is not None:
             contact_id, sent, since = position.opening
             body += _OPENING.pack(contact_id.bytes, sent, _micros(since))
-        return base64.urlsafe_b64encode(self._mac(body) + body).rstrip(b"=").decode()
+        return base64url.encode(self._mac(body) + body)
 
     def unseal(self, tenant: str, cursor: str) -> Position:
         """Raises BadCursor and Foreign."""
         try:
-            raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        except (ValueError, binascii.Error) as error:
+            raw = base64url.decode(cursor)
+        except ValueError as error:
             raise BadCursor from error
         mac, body = raw[:_MAC], raw[_MAC:]
         if len(body) not in (_PLACE.size, _PLACE.size + _OPENING.size) or mac != self._mac(body):
