@@ -18,7 +18,7 @@ from tests.faults.stage import Stage
 from tests.helpers.watcher import Watcher
 from workers.realtime.tokens import issue
 
-SECRET = "of the tests, and long enough for a hash"
+SECRET = "of the tests, and long enough for the longest hash that a token may be signed with"
 WORKERS = ("contacts", "relay", "queries", "realtime")
 
 

@@ -10,5 +10,5 @@ from tests.helpers.realm import Realm
 @pytest.fixture(scope="session")
 async def realm() -> AsyncIterator[Realm]:
     """A fleet with one realtime worker, shared: tests take a tenant each, and leave the workers running."""
-    async with Realm.open() as realm:
+    async with Realm.open(ROLLCALL_REALTIME_ORIGINS="https://app.example.com") as realm:
         yield realm
