@@ -56,6 +56,8 @@ from contracts.queries.answers import (
     SearchStatusDocument,
     TimelineMeta,
 )
+from contracts.realtime.frames import SERVER_FRAMES
+from contracts.realtime.requests import CLIENT_FRAMES
 from contracts.vocabulary import Category
 from contracts.webhooks import PROVIDERS
 
@@ -120,9 +122,19 @@ QUERIES: Final[Mapping[str, QueryEntry]] = {
 def example(type: str) -> Any:  # noqa: A002 - the envelope's own word
     """The ``data`` of "command.contact.create", "contact.created", "webhook.whatsapp", …
 
-    Of a query ("query.contact.get"): ``{"request", "answer"}``. Raises FileNotFoundError.
+    Of a query ("query.contact.get"): ``{"request", "answer"}``; of a frame ("realtime.subscribe"): the frame. Raises
+    FileNotFoundError.
     """
     return orjson.loads(files("contracts").joinpath("examples", f"{type}.json").read_bytes())
 
 
-__all__ = ["COMMANDS", "EVENTS", "PROVIDERS", "QUERIES", "QueryEntry", "example"]
+__all__ = [
+    "CLIENT_FRAMES",
+    "COMMANDS",
+    "EVENTS",
+    "PROVIDERS",
+    "QUERIES",
+    "SERVER_FRAMES",
+    "QueryEntry",
+    "example",
+]

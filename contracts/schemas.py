@@ -11,7 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from contracts.events.base import Truncated
 from contracts.events.dead_letter import DeadLetter
 from contracts.queries.base import Failure
-from contracts.registry import COMMANDS, EVENTS, QUERIES
+from contracts.registry import CLIENT_FRAMES, COMMANDS, EVENTS, QUERIES, SERVER_FRAMES
 from contracts.results import Result
 from contracts.webhooks.message import NeutralMessage
 
@@ -53,6 +53,10 @@ def entries() -> Iterator[Entry]:
     for name, query in QUERIES.items():
         yield _entry(f"query.{name}.request", query.request.VERSION, "request", of(query.request))
         yield _entry(f"query.{name}.answer", query.request.VERSION, "answer", _answer(name))
+    for name, asked in CLIENT_FRAMES.items():
+        yield _entry(f"realtime.{name}", "1.0", "request", of(asked))
+    for name, sent in SERVER_FRAMES.items():
+        yield _entry(f"realtime.{name}", "1.0", "answer", of(sent))
     yield _entry("result", "1.0", "answer", of(Result))
     yield _entry("deadletter", "1.0", "answer", of(DeadLetter))
 

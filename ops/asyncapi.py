@@ -9,7 +9,15 @@ import orjson
 
 from contracts import envelope, subjects
 from contracts.envelope import FORM, Envelope
-from contracts.registry import COMMANDS, EVENTS, PROVIDERS, QUERIES, example
+from contracts.registry import (
+    CLIENT_FRAMES,
+    COMMANDS,
+    EVENTS,
+    PROVIDERS,
+    QUERIES,
+    SERVER_FRAMES,
+    example,
+)
 from contracts.schemas import Entry, entries
 
 VERSION = "1.0.0"  # of the contracts
@@ -82,6 +90,7 @@ class _Builder:
             self._query(name, query.request.__doc__)
         self._results()
         self._dead_letters()
+        self._realtime()
         return {
             "asyncapi": "3.0.0",
             "info": {
@@ -172,6 +181,32 @@ class _Builder:
         }
         self._channel("deadletter", "deadletter.{stream}.{tenant}", "deadletter")
         self._send("deadletter")
+
+    def _realtime(self) -> None:
+        """One channel, the WebSocket; a message a frame."""
+        both = {**CLIENT_FRAMES, **SERVER_FRAMES}
+        for name, frame in both.items():
+            self._messages[f"realtime.{name}"] = {
+                "name": f"realtime.{name}",
+                "summary": _line(frame.__doc__),
+                "contentType": "application/json",
+                "payload": _ref("components", "schemas", f"realtime.{name}"),
+                "examples": [{"payload": example(f"realtime.{name}")}],
+            }
+        self._channels["realtime"] = {
+            "address": "/ws",
+            "description": "The WebSocket of the realtime worker. The first frame is auth; the token is never in the address.",
+            "messages": {
+                f"realtime.{name}": _ref("components", "messages", f"realtime.{name}") for name in both
+            },
+            "bindings": {"ws": {"method": "GET"}},
+        }
+        for action, frames in (("receive", CLIENT_FRAMES), ("send", SERVER_FRAMES)):
+            self._operations[f"{action}.realtime"] = {
+                "action": action,
+                "channel": _ref("channels", "realtime"),
+                "messages": [_ref("channels", "realtime", "messages", f"realtime.{name}") for name in frames],
+            }
 
     def _event_message(
         self,

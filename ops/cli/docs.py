@@ -9,7 +9,15 @@ from typing import Any
 import orjson
 
 from contracts.compatibility import breaking_changes
-from contracts.registry import COMMANDS, EVENTS, PROVIDERS, QUERIES, example
+from contracts.registry import (
+    CLIENT_FRAMES,
+    COMMANDS,
+    EVENTS,
+    PROVIDERS,
+    QUERIES,
+    SERVER_FRAMES,
+    example,
+)
 from contracts.schemas import entries
 from ops import asyncapi
 from ops.cli import tables
@@ -63,6 +71,8 @@ def _documents() -> dict[str, bytes]:
     )
     documents |= {f"examples/{type_}.json": asyncapi.sample(type_) for type_ in types}
     documents |= {f"examples/query.{name}.json": example(f"query.{name}") for name in QUERIES}
+    frames = [*CLIENT_FRAMES, *SERVER_FRAMES]
+    documents |= {f"examples/realtime.{name}.json": example(f"realtime.{name}") for name in frames}
     documents["asyncapi.json"] = asyncapi.document()
     encoded = {name: _encoded(document) for name, document in documents.items()}
     return encoded | {name: page.encode() for name, page in tables.pages().items()}

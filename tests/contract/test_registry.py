@@ -10,7 +10,15 @@ from pydantic import ValidationError
 
 from contracts.envelope import FORM, Envelope
 from contracts.events.dead_letter import DeadLetter
-from contracts.registry import COMMANDS, EVENTS, PROVIDERS, QUERIES, example
+from contracts.registry import (
+    CLIENT_FRAMES,
+    COMMANDS,
+    EVENTS,
+    PROVIDERS,
+    QUERIES,
+    SERVER_FRAMES,
+    example,
+)
 from contracts.results import Result
 from contracts.schemas import entries
 from contracts.vocabulary import Category
@@ -67,6 +75,15 @@ def test_a_query_is_whole(name: str) -> None:
         query.document.model_validate(document)
     query.meta.model_validate(exchanged["answer"]["meta"])
     assert name in QUERY_HANDLERS
+
+
+@pytest.mark.parametrize("name", [*CLIENT_FRAMES, *SERVER_FRAMES])
+def test_a_frame_is_whole(name: str) -> None:
+    data = example(f"realtime.{name}")
+    check(f"realtime.{name}", data)
+    frame = {**CLIENT_FRAMES, **SERVER_FRAMES}[name].model_validate({**data, "a_later_field": 1})
+    assert frame.type == data["type"] == name
+    assert not CLIENT_FRAMES.keys() & SERVER_FRAMES.keys()
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import re
 
-from contracts.vocabulary import DeadLetterReason, OutcomeStatus, QueryError, RejectionCode
+from contracts.codes import CLOSES
+from contracts.vocabulary import (
+    DeadLetterReason,
+    FrameError,
+    OutcomeStatus,
+    QueryError,
+    RejectionCode,
+    ResyncReason,
+)
 from ops import metrics
 from ops.cli import tables
 from ops.settings import Settings, variable
@@ -21,7 +29,8 @@ def rows(page: str) -> dict[str, list[str]]:
 
 
 def test_codes():
-    assert set(rows(tables.codes())) == {*OutcomeStatus, *RejectionCode, *DeadLetterReason, *QueryError}
+    words = {*OutcomeStatus, *RejectionCode, *DeadLetterReason, *QueryError, *FrameError, *ResyncReason}
+    assert set(rows(tables.codes())) == words | {str(code) for code in CLOSES}
 
 
 def test_metrics():

@@ -16,7 +16,7 @@ HEAVY = ("phonenumbers", "sqlalchemy", "alembic", "faststream", "asyncpg", "elas
 
 
 def test_the_workers() -> None:
-    assert list(FLEET) == ["inbox", "contacts", "relay", "queries", "indexer"]
+    assert list(FLEET) == ["inbox", "contacts", "relay", "queries", "indexer", "realtime"]
     assert all(name == worker.name and worker.summary for name, worker in FLEET.items())
     assert {FLEET["inbox"].reads, FLEET["contacts"].reads} <= STREAMS.keys()
 
