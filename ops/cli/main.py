@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from ops.cli import dead_letters, fleet, messages, project, search, setup
+from ops.cli import dead_letters, fleet, maintenance, messages, project, search, setup
 from ops.cli.output import WRONG_USAGE, Failure
 
 # The base of everything that typer raises about arguments, in each of its versions.
@@ -63,6 +63,7 @@ app.command()(fleet.demo)
 app.command()(setup.migrate)
 app.command()(setup.streams)
 app.command()(setup.doctor)
+app.command()(maintenance.maintain)
 app.command()(messages.send)
 app.command()(messages.query)
 app.add_typer(dead_letters.app, name="dlq")
