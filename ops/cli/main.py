@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from ops.cli import dead_letters, fleet, maintenance, messages, project, search, setup
+from ops.cli import dead_letters, fleet, maintenance, messages, project, search, setup, timeline
 from ops.cli.output import WRONG_USAGE, Failure
 
 # The base of everything that typer raises about arguments, in each of its versions.
@@ -68,6 +68,7 @@ app.command()(messages.send)
 app.command()(messages.query)
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(search.app, name="search")
+app.add_typer(timeline.app, name="timeline")
 app.command(context_settings=project.PASS_ON)(project.bench)
 app.command()(project.docs)
 
