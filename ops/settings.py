@@ -68,7 +68,7 @@ class DatabaseSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
     postgres_dsn: str = Field(repr=False)  # postgresql://user@host:5432/database
-    timeline_months: int | None = Field(None, ge=1, le=1_200)  # that timeline events are kept; none: for good
+    timeline_months: int | None = Field(None, ge=1, le=1_200)  # whole months of timeline kept; none: all
 
     @field_validator("postgres_dsn")
     @classmethod
