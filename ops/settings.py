@@ -73,11 +73,35 @@ class DatabaseSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
     postgres_dsn: str = Field(repr=False)  # postgresql://user@host:5432/database
+    timeline_months: int | None = Field(None, ge=1, le=1_200)  # whole months of timeline kept; none: all
 
     @field_validator("postgres_dsn")
     @classmethod
     def _postgres_dsn(cls, value: str) -> str:
         return check_dsn(value)
+
+
+class RegionSettings(BaseSettings):
+    """What a program needs that reads phone numbers as people write them."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
+
+    default_region: str | None = None  # of numbers without a country code: "DE"
+    tenant_regions: dict[str, str] = {}  # the same by tenant: {"acme": "DE"}
+
+    @field_validator("default_region")
+    @classmethod
+    def _default_region(cls, value: str | None) -> str | None:
+        return value if value is None else _region(value)
+
+    @field_validator("tenant_regions")
+    @classmethod
+    def _tenant_regions(cls, value: dict[str, str]) -> dict[str, str]:
+        return {tenant: _region(region) for tenant, region in value.items()}
+
+    def region(self, tenant: str) -> str | None:
+        """The region of a tenant's numbers without a country code."""
+        return self.tenant_regions.get(tenant, self.default_region)
 
 
 class SearchSettings(BaseSettings):
@@ -147,12 +171,10 @@ class TokenSettings(BaseSettings):
         return value
 
 
-class Settings(SearchSettings, TokenSettings, BusSettings, DatabaseSettings):
+class Settings(RegionSettings, SearchSettings, TokenSettings, BusSettings, DatabaseSettings):
     """What a worker needs."""
 
     max_body: int = Field(900_000, ge=1_000, le=1_000_000)  # bytes of a message's body
-    default_region: str | None = None  # of numbers without a country code: "DE"
-    tenant_regions: dict[str, str] = {}  # the same by tenant: {"acme": "DE"}
     batch_size: int = Field(500, ge=1, le=5_000)  # messages a transaction
     lanes: int = Field(2, ge=1, le=8)  # batches in flight of one worker, a connection each
     query_connections: int = Field(8, ge=1, le=100)  # of a queries worker; as many queries run at once
@@ -175,16 +197,6 @@ class Settings(SearchSettings, TokenSettings, BusSettings, DatabaseSettings):
         default_factory=_instance
     )  # a name of its own in leases and logs: host and process id, unless given
 
-    @field_validator("default_region")
-    @classmethod
-    def _default_region(cls, value: str | None) -> str | None:
-        return value if value is None else _region(value)
-
-    @field_validator("tenant_regions")
-    @classmethod
-    def _tenant_regions(cls, value: dict[str, str]) -> dict[str, str]:
-        return {tenant: _region(region) for tenant, region in value.items()}
-
     @field_validator("realtime_origins")
     @classmethod
     def _realtime_origins(cls, value: str) -> str:
@@ -204,10 +216,6 @@ class Settings(SearchSettings, TokenSettings, BusSettings, DatabaseSettings):
         if value is not None and not re.fullmatch(r"[a-z_]+:[1-9][0-9]*", value):
             raise ValueError("not of the form <name>:<n>")
         return value
-
-    def region(self, tenant: str) -> str | None:
-        """The region of a tenant's numbers without a country code."""
-        return self.tenant_regions.get(tenant, self.default_region)
 
 
 def variable(name: str) -> str:

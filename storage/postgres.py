@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -75,6 +77,17 @@ async def connect(
     return await asyncpg.connect(
         check_dsn(dsn), server_settings=settings_of(role, application_name), timeout=timeout
     )
+
+
+@contextlib.asynccontextmanager
+async def alone(connection: asyncpg.Connection, lock: int) -> AsyncIterator[bool]:
+    """Whether the advisory lock was free; it is then held for as long as the block, and no longer than the session."""
+    ours = bool(await connection.fetchval("select pg_try_advisory_lock($1)", lock))
+    try:
+        yield ours
+    finally:
+        if ours and not connection.is_closed():
+            await connection.execute("select pg_advisory_unlock($1)", lock)
 
 
 async def end_sessions(connection: asyncpg.Connection, application_name: str) -> int:

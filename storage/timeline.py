@@ -70,10 +70,18 @@ on conflict (tenant_id, channel, message_id) do update set
 where (excluded.rank, excluded.at) > (message_statuses.rank, message_statuses.at)
 """
 
+PARTITIONS = "select count(*) from pg_inherits where inhparent = 'contact_events'::regclass"
 
-async def make_partitions(connection: asyncpg.Connection, months_ahead: int) -> None:
-    """Make the partitions of this month and of so many ahead; what the default one caught meanwhile moves there."""
+
+async def make_partitions(connection: asyncpg.Connection, months_ahead: int) -> int:
+    """Make the partitions of this month and of so many ahead; what the default one caught meanwhile moves there.
+
+    Returns how many were made.
+    """
+    before: int = await connection.fetchval(PARTITIONS)
     await connection.execute("select rollcall_make_event_partitions($1)", months_ahead)
+    after: int = await connection.fetchval(PARTITIONS)
+    return after - before
 
 
 async def insert_events(connection: asyncpg.Connection, events: Sequence[TimelineEvent]) -> None:

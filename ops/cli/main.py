@@ -7,7 +7,17 @@ from typing import Any
 
 import typer
 
-from ops.cli import dead_letters, fleet, messages, project, realtime, search, setup
+from ops.cli import (
+    dead_letters,
+    fleet,
+    maintenance,
+    messages,
+    project,
+    realtime,
+    search,
+    setup,
+    timeline,
+)
 from ops.cli.output import WRONG_USAGE, Failure
 
 # The base of everything that typer raises about arguments, in each of its versions.
@@ -63,11 +73,13 @@ app.command()(fleet.demo)
 app.command()(setup.migrate)
 app.command()(setup.streams)
 app.command()(setup.doctor)
+app.command()(maintenance.maintain)
 app.command()(messages.send)
 app.command()(messages.query)
 app.command()(realtime.token)
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(search.app, name="search")
+app.add_typer(timeline.app, name="timeline")
 app.command(context_settings=project.PASS_ON)(project.bench)
 app.command()(project.docs)
 

@@ -56,6 +56,16 @@ def read_object(given: str, option: str = "--data") -> dict[str, Any]:
     return value
 
 
+def check_tenant(tenant: str | None) -> None:
+    """Raises BadParameter for what no tenant is called."""
+    from contracts.subjects import TOKEN
+
+    if tenant is not None and TOKEN.fullmatch(tenant) is None:
+        raise typer.BadParameter(
+            f"{tenant!r}: a tenant is of [A-Za-z0-9_-], 1 to 64 characters", param_hint="--tenant"
+        )
+
+
 def print_json(value: Any, *, indent: bool = False) -> None:
     """One line on stdout, or several where a person reads."""
     option = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if indent else 0)

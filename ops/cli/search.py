@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ops.cli.messages import AsJson
-from ops.cli.output import APPLIED, REJECTED, WRONG_USAGE, Failure, print_json, run
+from ops.cli.output import APPLIED, REJECTED, WRONG_USAGE, Failure, check_tenant, print_json, run
 
 if TYPE_CHECKING:
     import asyncpg
@@ -34,7 +34,7 @@ def rebuild(
 
     It goes on with a rebuild that was interrupted; while another process works on one, it shows how far that is.
     """
-    _check(tenant)
+    check_tenant(tenant)
 
     async def work() -> None:
         from ops.cli.rebuilding import Bar, Lines, Rebuilding
@@ -63,7 +63,7 @@ def audit(
 
     Exit code: 0 nothing differs, or all is mended; 1 something does.
     """
-    _check(tenant)
+    check_tenant(tenant)
 
     async def work() -> tuple[str, Report]:
         from storage.search import state
@@ -116,7 +116,7 @@ def _findings(index: str, report: Report) -> str:
 @app.command()
 def status(tenant: Tenant = None, json: AsJson = False) -> None:
     """Show which index serves, how far it is behind, and the latest rebuilds."""
-    _check(tenant)
+    check_tenant(tenant)
 
     async def work() -> dict[str, Any]:
         from storage.search import state
@@ -221,12 +221,3 @@ async def _lag(dsn: str) -> float | None:
     finally:
         await lag.close()
         await client.close()
-
-
-def _check(tenant: str | None) -> None:
-    from contracts.subjects import TOKEN
-
-    if tenant is not None and TOKEN.fullmatch(tenant) is None:
-        raise typer.BadParameter(
-            f"{tenant!r}: a tenant is of [A-Za-z0-9_-], 1 to 64 characters", param_hint="--tenant"
-        )

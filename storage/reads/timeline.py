@@ -1,4 +1,4 @@
-"""Timelines: a contact's events, newest first, those of the contacts merged into it among them.
+"""Timelines: a contact's events in the order in which they happened, those of the contacts merged into it among them.
 
 Events stay with the contact they happened to; a merge moves none. Expired ones are hidden everywhere.
 """
@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -27,6 +27,7 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from storage.reads import paging
 from storage.reads.contacts import TENANT
@@ -99,13 +100,15 @@ class TimelinePage:
     total: paging.Total | None
 
 
+def names(visible_to: str | None = None) -> tuple[str, ...]:
+    """The fields of a timeline event, in order; a contact's client sees fewer of them."""
+    return tuple(name for name in NAMES if visible_to != "client" or name not in CLIENT_NEVER_SEES)
+
+
 def document(row: Row[Any], visible_to: str | None = None) -> dict[str, Any]:
-    """A row of FIELDS as INTERFACES shows a timeline event; a contact's client sees less of it."""
-    shown: dict[str, Any] = dict(zip(NAMES, row, strict=True))
-    if visible_to == "client":
-        for name in CLIENT_NEVER_SEES:
-            del shown[name]
-    return shown
+    """A row of FIELDS as INTERFACES shows a timeline event to whoever it is for."""
+    shown = dict(zip(NAMES, row, strict=True))
+    return {name: shown[name] for name in names(visible_to)}
 
 
 _CONTACTS = union_all(
@@ -127,47 +130,67 @@ async def page(
     asked: Mapping[str, Any],
 ) -> TimelinePage:
     """A page of a contact's timeline. ``asked`` is what the cursor is bound to. Raises CursorError."""
-    e = contact_events.c
-    order = (e.occurred_at, e.sequence, e.id)
-    conditions = narrowed.conditions()
-    after = [] if cursor is None else [tuple_(*order) < _position(paging.unseal(asked, cursor))]
-    # A contact at a time, so that each is read off its index in order, and only as far as the page needs.
-    of = _CONTACTS.subquery("of")
-    lines = (
-        _of_contact(of.c.id, [*conditions, *after])
-        .order_by(*(column.desc() for column in order))
-        .limit(limit + 1)
-        .lateral("lines")
-    )
-    newest = (
-        select(lines)
-        .select_from(of.join(lines, true()))
-        .order_by(lines.c.occurred_at.desc(), lines.c.sequence.desc(), lines.c.id.desc())
-        .limit(limit + 1)
-    )
-    rows = await reads.rows(newest, contact_id=contact_id)
+    place = None if cursor is None else _place(paging.unseal(asked, cursor))
+    rows = await reads.rows(_lines(narrowed, place, limit + 1, newest_first=True), contact_id=contact_id)
     counted = None
     if total:
-        counted = await _count(reads, contact_id, conditions)
+        counted = await _count(reads, contact_id, narrowed.conditions())
     last = rows[limit - 1] if len(rows) > limit else None
     return TimelinePage(
         [document(row, narrowed.visible_to) for row in rows[:limit]],
-        paging.seal(asked, [last.occurred_at, last.sequence, last.id]) if last else None,
+        paging.seal(asked, list(_Place(last.occurred_at, last.sequence, last.id))) if last else None,
         counted,
     )
 
 
-def _of_contact(contact: ColumnElement[Any], conditions: list[ColumnElement[bool]]) -> Select[Any]:
-    e = contact_events.c
-    return select(*FIELDS).where(e.tenant_id == TENANT, e.contact_id == contact, *conditions)
+async def oldest_first(
+    reads: TenantReads,
+    contact_id: uuid.UUID,
+    narrowed: TimelineFilter,
+    *,
+    limit: int,
+    after: Mapping[str, Any] | None,
+) -> list[dict[str, Any]]:
+    """At most ``limit`` events of a contact's timeline, those that follow the event ``after``; None: from the first one on."""
+    place = None if after is None else _Place(after["occurred_at"], after["sequence"], after["id"])
+    rows = await reads.rows(_lines(narrowed, place, limit, newest_first=False), contact_id=contact_id)
+    return [document(row, narrowed.visible_to) for row in rows]
 
 
-def _position(values: list[Any]) -> ColumnElement[Any]:
+class _Place(NamedTuple):
+    """Where an event stands in the order of its timeline."""
+
+    occurred_at: datetime
+    sequence: int
+    id: uuid.UUID
+
+
+def _place(values: list[Any]) -> _Place:
     at, sequence, event_id = values
+    return _Place(datetime.fromisoformat(at), sequence, uuid.UUID(event_id))
+
+
+def _lines(narrowed: TimelineFilter, place: _Place | None, limit: int, *, newest_first: bool) -> Select[Any]:
+    """Rows of FIELDS that come after the place, which is of either order."""
+    e = contact_events.c
+    conditions = narrowed.conditions()
+    if place is not None:
+        here, there = tuple_(e.occurred_at, e.sequence, e.id), _values(place)
+        conditions.append(here < there if newest_first else here > there)
+
+    def by(columns: ReadOnlyColumnCollection[str, Any]) -> list[ColumnElement[Any]]:
+        return [columns[name].desc() if newest_first else columns[name].asc() for name in _Place._fields]
+
+    # A contact at a time, so that each is read off its index in order, and only as far as the page needs.
+    of = _CONTACTS.subquery("of")
+    of_contact = select(*FIELDS).where(e.tenant_id == TENANT, e.contact_id == of.c.id, *conditions)
+    lines = of_contact.order_by(*by(e)).limit(limit).lateral("lines")
+    return select(lines).select_from(of.join(lines, true())).order_by(*by(lines.c)).limit(limit)
+
+
+def _values(place: _Place) -> ColumnElement[Any]:
     return tuple_(
-        literal(datetime.fromisoformat(at), INSTANT),
-        literal(sequence, BigInteger),
-        literal(uuid.UUID(event_id), Uuid),
+        literal(place.occurred_at, INSTANT), literal(place.sequence, BigInteger), literal(place.id, Uuid)
     )
 
 

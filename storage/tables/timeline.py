@@ -46,6 +46,12 @@ Index(
     contact_events.c.sequence,
 )
 
+Index(
+    "contact_events_expires_at_idx",
+    contact_events.c.expires_at,
+    postgresql_where=contact_events.c.expires_at.is_not(None),
+)
+
 message_statuses = Table(
     "message_statuses",
     metadata,

@@ -14,10 +14,10 @@ from ops.health import Degraded
 from storage import cursors, outbox
 from storage.cursors import Cursor
 from storage.postgres import WRITER, connect
-from tests.helpers.outgoing import append, event, made_anew, settings
+from tests.helpers.outgoing import made_anew, settings
 from workers import streams
 from workers.jetstream import Refused, api, parse_time
-from workers.relay.housekeeping import Housekeeping, filling, sweep_inbox, sweep_outbox
+from workers.relay.housekeeping import Housekeeping, filling
 from workers.relay.purge import last_before, purge
 from workers.streams import StreamsError
 
@@ -206,25 +206,6 @@ async def test_cursors_of_another_stream_purge_nothing(nats, connection):
     await put(nats, "webhook.whatsapp.acme.k")
     await cursors.adopt(connection, "WEBHOOK", datetime(2020, 1, 1, tzinfo=UTC), dict.fromkeys(EVERY, 99))
     assert await purge(nats, connection, WEBHOOK, timedelta(0)) == 0
-
-
-async def test_sweeps_what_has_expired(connection):
-    for n in range(3):
-        await append(connection, [event(0, n)])
-    rows = await outbox.unpublished(connection, [0], 10, 1000, 1 << 20)
-    await outbox.mark_replied(connection, [row.id for row in rows[:2]])
-    await connection.execute(
-        "update outbox set published_at = now() - interval '3 days' where published_at is not null"
-    )
-    await connection.execute(
-        "insert into inbox_messages (tenant_id, digest, outcome, created_at)"
-        " select 'acme', decode(lpad(to_hex(n), 32, '0'), 'hex'), '{}', now() - n * interval '10 days'"
-        " from generate_series(0, 5) as n"
-    )
-    assert await sweep_outbox(connection, weigh=True) == 2
-    assert await sweep_inbox(connection) == 3
-    assert await connection.fetchval("select count(*) from outbox") == 1
-    assert await connection.fetchval("select count(*) from inbox_messages") == 3
 
 
 async def test_one_step_that_fails_keeps_no_other_from_being_taken(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import asyncpg
@@ -18,27 +16,17 @@ from contracts.subjects import STREAMS
 from ops.health import Degraded
 from ops.logging import get_logger
 from ops.settings import Settings
-from storage import inbox, outbox, timeline
 from storage.postgres import WRITER, connect
-from workers import streams
+from workers import chores, streams
+from workers.due import Due
 from workers.jetstream import Refused
 from workers.relay.purge import purge
 
 EVERY: Final = 30.0  # seconds
-WEIGH_EVERY: Final = 600.0  # seconds; to weigh the outbox is to read all of its rows
-INBOX_FOR: Final = timedelta(days=30)
-STEP: Final = 500  # rows a statement, so that nobody waits for a lock of ours
+RARELY: Final = 600.0  # seconds between the chores that are done rarely
 FULL: Final = 0.7  # of a stream's bytes, from which on an operator is told
 
-# What passes, or what an operator can mend. Anything else is a fault of ours.
-TRANSIENT: Final = (
-    OSError,
-    Refused,
-    nats.errors.Error,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-)
+TRANSIENT: Final = (*chores.FAILURES, Refused, nats.errors.Error)
 
 log = get_logger("workers.relay.housekeeping")
 
@@ -53,7 +41,7 @@ class Housekeeping:
         self._settings = settings
         self._is_ours = is_ours
         self._problems: list[str] = []
-        self._weighed = -float("inf")
+        self._rarely = Due(RARELY)
 
     async def run(self) -> None:
         """Until cancelled. Raises what is a fault of ours."""
@@ -70,12 +58,8 @@ class Housekeeping:
         problems: list[str] = []
         async with self._servers(problems) as (client, connection):
             if connection is not None:
-                with _step("outbox", problems):
-                    await sweep_outbox(connection, weigh=self._is_weighing_due())
-                with _step("message ids", problems):
-                    await sweep_inbox(connection)
-                with _step("partitions", problems):
-                    await timeline.make_partitions(connection, timeline.MONTHS_AHEAD)
+                with _step("PostgreSQL", problems):
+                    problems += await self._chores(connection)
             for spec in STREAMS.values():
                 if client is not None and connection is not None and spec.partitions:
                     with _step(spec.name, problems):
@@ -86,11 +70,12 @@ class Housekeeping:
                         problems += await filling(client, name)
         return list(dict.fromkeys(problems))
 
-    def _is_weighing_due(self) -> bool:
-        if time.monotonic() - self._weighed < WEIGH_EVERY:
-            return False
-        self._weighed = time.monotonic()
-        return True
+    async def _chores(self, connection: asyncpg.Connection) -> list[str]:
+        """Those that are due, unless somebody else is at them; answers what went wrong."""
+        rarely = self._rarely.now()
+        due = [chore for chore in chores.CHORES if rarely or not chore.rarely]
+        done = await chores.run(connection, self._settings, due) or []
+        return [_problem(f"{each.chore.name}: {each.problem}") for each in done if each.problem]
 
     @contextlib.asynccontextmanager
     async def _servers(
@@ -116,37 +101,17 @@ def _step(name: str, problems: list[str]) -> Iterator[None]:
         yield
     except TRANSIENT as error:
         said = f"{name}: {str(error) or type(error).__name__}"
-        problems.append(Degraded(f"housekeeping: {said}"))
+        problems.append(_problem(said))
         log.warning("housekeeping failed", error=said)
+
+
+def _problem(said: str) -> Degraded:
+    return Degraded(f"housekeeping: {said}")
 
 
 async def _close(connection: asyncpg.Connection) -> None:
     with contextlib.suppress(*TRANSIENT):
         await connection.close(timeout=2)
-
-
-async def sweep_outbox(connection: asyncpg.Connection, *, weigh: bool) -> int:
-    """Delete published rows that have expired, step by step; ``weigh``: also those beyond the bytes kept."""
-    surplus = await outbox.surplus(connection) if weigh else 0
-    total = 0
-    while gone := await outbox.expire(connection, surplus, limit=STEP):
-        total += gone
-    return _told("outbox", total)
-
-
-async def sweep_inbox(connection: asyncpg.Connection) -> int:
-    """Delete message ids that have expired, step by step."""
-    before = datetime.now(UTC) - INBOX_FOR
-    total = 0
-    while gone := await inbox.expire(connection, before, STEP):
-        total += gone
-    return _told("message ids", total)
-
-
-def _told(what: str, rows: int) -> int:
-    if rows:
-        log.info("expired", operation="sweep", what=what, rows=rows)
-    return rows
 
 
 async def filling(client: Client, name: str) -> list[str]:

@@ -7,7 +7,7 @@ everybody's, and a ticket is known by its digest alone.
 from alembic import op
 
 revision = "0006"
-down_revision = "0003"
+down_revision = "0005"
 
 # Two random UUIDs are 244 random bits, from the server's cryptographic source, and need no extension.
 SCHEMA = """

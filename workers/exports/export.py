@@ -1,0 +1,68 @@
+"""The one door to exports, for the command line and for HTTP."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any, Final, Literal
+
+from storage.reads import timeline
+from storage.reads.contacts import ById
+from storage.reads.session import Reads
+from storage.reads.timeline import TimelineFilter
+from workers.exports import csv
+from workers.query_handlers.answer import found
+
+Format = Literal["csv", "pdf"]
+MEDIA_TYPES: Final[dict[Format, str]] = {
+    "csv": "text/csv; charset=utf-8; header=present",
+    "pdf": "application/pdf",
+}
+PAGE: Final = 200  # events a transaction
+
+
+class NotInstalled(Exception):
+    """What lays out a PDF is not there: which module is missing, and how to install it."""
+
+
+async def export(
+    reads: Reads,
+    tenant: str,
+    contact_id: uuid.UUID,
+    format: Format,  # noqa: A002 - the word of the command line and of HTTP
+    visible_to: Literal["client", "agent"] | None = None,
+) -> AsyncIterator[bytes]:
+    """The contact's whole timeline, in pieces. ``visible_to`` narrows it as contact.timeline does; None: all events.
+
+    Raises Refusal (contact_not_found) and NotInstalled now, not at the first piece. A deleted contact's timeline can be
+    exported, and a merged id stands for the survivor. Each page is read in a transaction of its own, so that a slow reader
+    holds none: what is committed meanwhile may be in the export or not.
+    """
+    async with reads.of(tenant) as reading:
+        contact = await found(reading, ById(contact_id), include_deleted=True)
+    pages = _pages(reads, tenant, contact.id, TimelineFilter(visible_to=visible_to))
+    if format == "csv":
+        return csv.pieces(timeline.names(visible_to), pages)
+    try:
+        from workers.exports import pdf  # noqa: PLC0415 - an extra, and 100 MB of it
+    except ModuleNotFoundError as error:
+        raise NotInstalled(
+            f"a PDF cannot be made without {error.name}: install the extra, pip install 'rollcall[export]'"
+        ) from error
+    assert contact.document is not None
+    return pdf.pieces(contact.document, pages)
+
+
+async def _pages(
+    reads: Reads, tenant: str, contact_id: uuid.UUID, narrowed: TimelineFilter
+) -> AsyncIterator[list[dict[str, Any]]]:
+    """The events, oldest first, as INTERFACES shows them. No transaction is open while a page is out."""
+    after = None
+    while True:
+        async with reads.of(tenant) as reading:
+            events = await timeline.oldest_first(reading, contact_id, narrowed, limit=PAGE, after=after)
+        if events:
+            yield events
+        if len(events) < PAGE:
+            return
+        after = events[-1]
