@@ -13,8 +13,11 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from contracts.realtime.token import Claims
+from workers.exports.export import MEDIA_TYPES
 from workers.faults import TRANSIENT
 from workers.realtime.doorkeeper import TICKET_SECONDS
+from workers.realtime.downloads import Downloads, refused
+from workers.realtime.rights import Rights
 from workers.realtime.session import REFUSED, House, Session
 from workers.realtime.tokens import BadToken
 
@@ -28,8 +31,9 @@ class Unauthorised(Exception):
 class Front:
     """The sessions of this instance, each with the task that it lives in."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, downloads: Downloads) -> None:
         self._house = house
+        self._downloads = downloads
         self._origins = frozenset(o.strip() for o in house.settings.realtime_origins.split(",") if o.strip())
         self._sessions: dict[Session, asyncio.Task[Any]] = {}
         self._draining = False
@@ -38,6 +42,7 @@ class Front:
         routes = [
             WebSocketRoute("/ws", self._socket),
             Route("/ws/ticket", self._ticket, methods=["POST"]),
+            Route("/contacts/{contact_id:uuid}/timeline.{format:str}", self._download, methods=["GET"]),
         ]
         return Starlette(routes=routes, exception_handlers={Unauthorised: _unauthorised})
 
@@ -79,12 +84,17 @@ class Front:
         try:
             ticket = await self._house.doorkeeper.ticket(claims)
         except TRANSIENT:
-            return JSONResponse(
-                {"error": {"code": "unavailable", "message": "the database is out of reach"}}, 503
-            )
+            return refused(503, "unavailable", "the database is out of reach; try again")
         return JSONResponse(
             {"ticket": ticket, "expires_in": TICKET_SECONDS}, headers={"cache-control": "no-store"}
         )
+
+    async def _download(self, request: Request) -> Response:
+        rights = Rights.of(self._bearer(request))
+        wanted = request.path_params["format"]
+        if wanted not in MEDIA_TYPES:
+            return refused(404, "unknown_format", f"a timeline comes as {' or '.join(MEDIA_TYPES)}")
+        return await self._downloads.answer(rights, request.path_params["contact_id"], wanted)
 
     def _bearer(self, request: Request) -> Claims:
         """Who asks. Raises Unauthorised."""

@@ -19,6 +19,7 @@ from workers.realtime import asking
 from workers.realtime.app import Front
 from workers.realtime.catch_up import CatchUp
 from workers.realtime.doorkeeper import Doorkeeper
+from workers.realtime.downloads import Downloads
 from workers.realtime.hub import Hub
 from workers.realtime.marks import Marks
 from workers.realtime.positions import Cursors
@@ -65,7 +66,8 @@ class Realtime:
         marks = Marks(self._bus, reads)
         catch_up = CatchUp(hub, cursors, reads, self._bus, marks.expired)
         self._tail = Tail(self._log, hub)
-        self._front = Front(House(self._settings, hub, cursors, self._doorkeeper, marks, catch_up, self._ask))
+        house = House(self._settings, hub, cursors, self._doorkeeper, marks, catch_up, self._ask)
+        self._front = Front(house, Downloads(reads))
         working: list[asyncio.Task[None]] = [
             asyncio.create_task(self._tail.run(), name="tail"),
             asyncio.create_task(marks.run(), name="marks"),
