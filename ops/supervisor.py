@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 import uvicorn
 
-from ops import reach
+from ops import console, reach
 from ops.devstack import Devstack
 from ops.devstack.process import die_with_parent, free_port, is_free, tail
 from ops.probe import get
@@ -164,6 +164,17 @@ class Fleet:
                     log = f":\n{tail(one.log)}" if one.log is not None else ""
                     raise FleetError(f"{one.key} does not get ready ({one.why}){log}")
             await asyncio.sleep(0.05)
+
+    async def console(self, tenant: str) -> str | None:
+        """Where the tenant's timelines can be watched, for the first who opens it; None without a realtime worker. Raises FleetError."""
+        served = next((one for one in self.instances.values() if one.worker == "realtime"), None)
+        if served is None:
+            return None
+        try:
+            with reach.database():
+                return await console.address(served.url, self.postgres_dsn, self.settings, tenant)
+        except reach.Unreachable as error:
+            raise FleetError(str(error)) from None
 
     async def look(self) -> None:
         """Ask every instance whether it is ready."""
@@ -321,9 +332,10 @@ def run(
     ephemeral: bool,
     with_elasticsearch: bool,
     as_json: bool,
+    tenant: str,
     verbose: bool,
 ) -> int:
-    """Run the fleet until SIGINT or SIGTERM. Answers the exit code. Raises SettingsError."""
+    """Run the fleet until SIGINT or SIGTERM; ``tenant``: whose console people are shown. Answers the exit code. Raises SettingsError."""
     embedded = {name: url for name, url in EMBEDDED.items() if not os.environ.get(f"{PREFIX}{name.upper()}")}
     settings = read(Settings, **embedded)
     if data_dir is None and not ephemeral:
@@ -335,10 +347,10 @@ def run(
         with_postgres="postgres_dsn" in embedded,
         with_elasticsearch=with_elasticsearch,
     )
-    return asyncio.run(_run(Fleet(counts, stack, settings, verbose=verbose), as_json=as_json))
+    return asyncio.run(_run(Fleet(counts, stack, settings, verbose=verbose), as_json=as_json, tenant=tenant))
 
 
-async def _run(fleet: Fleet, *, as_json: bool) -> int:
+async def _run(fleet: Fleet, *, as_json: bool, tenant: str) -> int:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -351,7 +363,7 @@ async def _run(fleet: Fleet, *, as_json: bool) -> int:
             sys.stdout.flush()
             await asyncio.Event().wait()
         else:
-            await watch(fleet)
+            await watch(fleet, await fleet.console(tenant))
     except asyncio.CancelledError:
         pass
     except FleetError as error:

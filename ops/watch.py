@@ -42,10 +42,10 @@ def read_samples(text: str, *names: str) -> list[Sample]:
     return [sample for family in families for sample in family.samples if sample.name in names]
 
 
-async def watch(fleet: Fleet, console: Console | None = None) -> None:
-    """Show the table until cancelled; where there is no terminal, only say once where everything is."""
+async def watch(fleet: Fleet, page: str | None, console: Console | None = None) -> None:
+    """Show the table until cancelled; where there is no terminal, only say once where everything is. ``page`` is the console's address."""
     console = console or Console()
-    for line in _addresses(fleet):
+    for line in [*_addresses(fleet), *([f"console {page}"] if page is not None else [])]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.print("ready")

@@ -75,7 +75,7 @@ class Ask(ClientFrame):
 
     type: Literal["query"] = "query"
     ref: Name
-    name: Literal["contact.find", "contact.list", "contact.timeline"]
+    name: Literal["contact.find", "contact.get", "contact.list", "contact.timeline"]
     data: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -1,4 +1,4 @@
-"""Who a client is: the claims of the JWT that it shows."""
+"""Who a client is: the claims of the JWT that it shows, and the ticket that a JWT is got for."""
 
 from __future__ import annotations
 
@@ -40,3 +40,11 @@ class Claims(BaseModel):
         if self.role is Role.CONTACT and self.contact_id is None:
             raise ValueError("a contact's token needs contact_id")
         return self
+
+
+class Exchange(BaseModel):
+    """The body of ``POST /ws/token``: a one-time ticket, for a token of the same claims."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    ticket: Annotated[str, Field(min_length=1, max_length=200)]

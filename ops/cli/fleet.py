@@ -31,6 +31,9 @@ def up(
         bool,
         typer.Option("--elasticsearch", help="Start an Elasticsearch too; Java and Maven are needed."),
     ] = False,
+    tenant: Annotated[
+        str, typer.Option(help="Whose timelines the console shows; its address is printed, not with --json.")
+    ] = "acme",
     json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON when all is ready, no table.")
     ] = False,
@@ -45,13 +48,14 @@ def up(
 
     It also migrates the database and declares the streams. SIGINT (Ctrl-C) and SIGTERM end all that it started.
     """
-    from ops.cli.output import WRONG_USAGE, Failure, hush
+    from ops.cli.output import WRONG_USAGE, Failure, check_tenant, hush
     from ops.settings import SettingsError
     from ops.supervisor import run
     from workers.fleet import FLEET
 
     if ephemeral and data is not None:
         raise typer.BadParameter("give either --ephemeral or --data", param_hint="--data")
+    check_tenant(tenant)
     given = bool(os.environ.get("ELASTICSEARCH_URL"))
     if elasticsearch and given:
         raise typer.BadParameter(
@@ -84,6 +88,7 @@ def up(
             ephemeral=ephemeral,
             with_elasticsearch=elasticsearch,
             as_json=json,
+            tenant=tenant,
             verbose=verbose,
         )
     except SettingsError as error:

@@ -24,13 +24,14 @@ def token(
     expires_in: Annotated[int, typer.Option(min=1, help="Seconds that it is good for.")] = 3600,
 ) -> None:
     """Print a token for the realtime worker, signed with ROLLCALL_JWT_SECRET."""
-    from contracts.subjects import TOKEN
-    from ops.cli.output import WRONG_USAGE, Failure
+    from pydantic import ValidationError
+
+    from contracts.commands.base import validation_errors
+    from ops.cli.output import WRONG_USAGE, Failure, check_tenant
     from ops.settings import SettingsError, TokenSettings, read
     from workers.realtime.tokens import issue
 
-    if TOKEN.fullmatch(tenant) is None:
-        raise typer.BadParameter("must be of [A-Za-z0-9_-], 1 to 64 characters", param_hint="--tenant")
+    check_tenant(tenant)
     named = contact or []
     if role is Role.CONTACT and len(named) != 1:
         raise typer.BadParameter("a contact's token names one contact", param_hint="--contact")
@@ -44,6 +45,9 @@ def token(
             contacts=named or "*",
             contact_id=named[0] if role is Role.CONTACT else None,
         )
+    except ValidationError as error:
+        first = validation_errors(error)[0]
+        raise typer.BadParameter(first["message"], param_hint=f"--{first['field']}") from None
     except SettingsError as error:
         raise Failure(str(error), WRONG_USAGE) from None
     typer.echo(made)

@@ -1,27 +1,33 @@
-"""The HTTP side of the realtime worker: the socket, tickets for it, and the console."""
+"""The HTTP side of the realtime worker: the socket, tickets and tokens for it, downloads, and the console."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from contracts.realtime.token import Claims
+from contracts.commands.base import validation_errors
+from contracts.realtime.token import Claims, Exchange
+from contracts.vocabulary import FrameError
 from workers.exports.export import MEDIA_TYPES
 from workers.faults import TRANSIENT
-from workers.realtime.doorkeeper import TICKET_SECONDS
+from workers.realtime import pages
+from workers.realtime.doorkeeper import TICKET_SECONDS, BadTicket
 from workers.realtime.downloads import Downloads, refused
 from workers.realtime.rights import Rights
 from workers.realtime.session import REFUSED, House, Session
-from workers.realtime.tokens import BadToken
+from workers.realtime.tokens import BadToken, NoSigningKey
 
 BEARER: Final = "bearer "
+MOST_BODY: Final = 1_024  # bytes of a request to exchange a ticket
 
 
 class Unauthorised(Exception):
@@ -42,7 +48,9 @@ class Front:
         routes = [
             WebSocketRoute("/ws", self._socket),
             Route("/ws/ticket", self._ticket, methods=["POST"]),
+            Route("/ws/token", self._token, methods=["POST"]),
             Route("/contacts/{contact_id:uuid}/timeline.{format:str}", self._download, methods=["GET"]),
+            *pages.routes(),
         ]
         return Starlette(routes=routes, exception_handlers={Unauthorised: _unauthorised})
 
@@ -87,6 +95,37 @@ class Front:
             return refused(503, "unavailable", "the database is out of reach; try again")
         return JSONResponse(
             {"ticket": ticket, "expires_in": TICKET_SECONDS}, headers={"cache-control": "no-store"}
+        )
+
+    async def _token(self, request: Request) -> Response:
+        """A token for a ticket, so that a page that was opened with one can come back."""
+        body = b""
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MOST_BODY:
+                return refused(413, "too_large", f"at most {MOST_BODY} bytes")
+        try:
+            ticket = Exchange.model_validate_json(body).ticket
+        except ValidationError as error:
+            first = validation_errors(error)[0]
+            return refused(400, "invalid", f"{first['field']}: {first['message']}")
+        try:
+            token, claims = await self._house.doorkeeper.exchange(ticket)
+        except NoSigningKey:
+            return refused(
+                409,
+                "no_signing_key",
+                "tokens are signed elsewhere; use the ticket for a socket, or give a token",
+            )
+        except BadTicket as error:
+            return refused(401, FrameError.BAD_TICKET, str(error))
+        except BadToken as error:
+            return refused(401, FrameError.BAD_TOKEN, str(error))
+        except TRANSIENT:
+            return refused(503, "unavailable", "the database is out of reach; try again")
+        return JSONResponse(
+            {"token": token, "expires_in": int(claims.exp - time.time())},
+            headers={"cache-control": "no-store"},
         )
 
     async def _download(self, request: Request) -> Response:

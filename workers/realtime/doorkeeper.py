@@ -16,7 +16,7 @@ from contracts.realtime.token import Claims
 from ops.settings import Settings
 from storage import tickets
 from storage.postgres import WRITER, connect
-from workers.realtime.tokens import Tokens
+from workers.realtime.tokens import Tokens, sign, signing_key
 
 TICKET_SECONDS: Final = 30
 
@@ -62,6 +62,15 @@ class Doorkeeper:
         if claims is None:
             raise BadTicket("the ticket was used before, is too old, or is none")
         return self._tokens.read(claims)
+
+    async def exchange(self, ticket: str) -> tuple[str, Claims]:
+        """A token that says what the ticket stands for, and what that is; the ticket is used up.
+
+        Raises NoSigningKey, which leaves the ticket good, and what ``redeem`` raises.
+        """
+        signing_key(self._settings)
+        claims = await self.redeem(ticket)
+        return sign(self._settings, claims), claims
 
     @contextlib.contextmanager
     def admitted(self, claims: Claims) -> Iterator[None]:

@@ -23,6 +23,10 @@ class BadToken(Exception):
     """A token that is not taken; the message says why, and quotes nothing of it."""
 
 
+class NoSigningKey(SettingsError):
+    """Tokens can be checked here, and not made."""
+
+
 class Tokens:
     """By the settings. Raises SettingsError when they name no key of the algorithm's kind."""
 
@@ -89,7 +93,7 @@ def _key(settings: TokenSettings) -> str | bytes:
     return settings.jwt_public_key_file.read_bytes()
 
 
-def issue(
+def claims_of(
     settings: TokenSettings,
     *,
     tenant: str,
@@ -98,24 +102,38 @@ def issue(
     sub: str,
     contacts: Literal["*"] | Sequence[uuid.UUID] = "*",
     contact_id: uuid.UUID | None = None,
-) -> str:
-    """A token, for development and for scripts. Raises SettingsError where there is no secret to sign it with."""
+) -> Claims:
+    """What a token says that is good from now on, for so many seconds. Raises ValidationError."""
+    now = int(time.time())
+    whose: dict[str, Any] = {"contact_id": contact_id} if role is Role.CONTACT else {"contacts": contacts}
+    return Claims(
+        iss=settings.jwt_issuer,
+        aud=settings.jwt_audience,
+        sub=sub,
+        iat=now,
+        exp=now + seconds,
+        tenant=tenant,
+        role=role,
+        **whose,
+    )
+
+
+def signing_key(settings: TokenSettings) -> str:
+    """What tokens are signed with. Raises NoSigningKey."""
     if settings.jwt_secret is None or not settings.jwt_algorithm.startswith("HS"):
-        raise SettingsError(
+        raise NoSigningKey(
             "ROLLCALL_JWT_SECRET: is not set, or ROLLCALL_JWT_ALGORITHM is not HS…: nothing here can sign a token; get one from its issuer"
         )
-    now = int(time.time())
-    claims: dict[str, Any] = {
-        "iss": settings.jwt_issuer,
-        "aud": settings.jwt_audience,
-        "sub": sub,
-        "iat": now,
-        "exp": now + seconds,
-        "tenant": tenant,
-        "role": str(role),
-    }
-    if role is Role.CONTACT:
-        claims["contact_id"] = str(contact_id)
-    else:
-        claims["contacts"] = contacts if contacts == "*" else [str(contact) for contact in contacts]
-    return jwt.encode(claims, settings.jwt_secret, settings.jwt_algorithm)
+    return settings.jwt_secret
+
+
+def sign(settings: TokenSettings, claims: Claims) -> str:
+    """A token. Raises NoSigningKey."""
+    return jwt.encode(
+        claims.model_dump(mode="json", exclude_none=True), signing_key(settings), settings.jwt_algorithm
+    )
+
+
+def issue(settings: TokenSettings, **about: Any) -> str:
+    """A token that says what ``claims_of`` makes of it. Raises NoSigningKey and ValidationError."""
+    return sign(settings, claims_of(settings, **about))
