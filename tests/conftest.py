@@ -106,7 +106,7 @@ class Elasticsearch:
     version: str
 
 
-SEARCH = pytest.StashKey[str]()  # the line that the run says of Elasticsearch
+NOTES = pytest.StashKey[dict[str, str]]()  # by what it is about: a line that the run says in the end
 
 
 @pytest.fixture(scope="session")
@@ -126,7 +126,7 @@ async def elasticsearch(
             found = Elasticsearch(url, await check(client))
         finally:
             await client.close()
-        request.config.stash[SEARCH] = f"elasticsearch {found.version} ({origin})"
+        request.config.stash[NOTES]["elasticsearch"] = f"elasticsearch {found.version} ({origin})"
         yield found
     finally:
         if server is not None:
@@ -160,9 +160,13 @@ def _server(tmp_path_factory: pytest.TempPathFactory, config: pytest.Config) -> 
     try:
         server.start()
     except NotInstalled as error:
-        config.stash[SEARCH] = f"tests skipped: {error}"
+        config.stash[NOTES]["elasticsearch"] = f"tests skipped: {error}"
         pytest.skip(str(error))
     return server
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[NOTES] = {}
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -189,17 +193,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Of the processes that share the tests, each tells the one that reports."""
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output["search"] = session.config.stash.get(SEARCH, None)
+        output["notes"] = session.config.stash[NOTES]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    if said := getattr(node, "workeroutput", {}).get("search"):
-        node.config.stash[SEARCH] = said
+    node.config.stash[NOTES].update(getattr(node, "workeroutput", {}).get("notes", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if said := config.stash.get(SEARCH, None):
+    for said in config.stash[NOTES].values():
         terminalreporter.write_line(said)
 
 

@@ -93,7 +93,7 @@ class Crew:
         """Start a worker, and wait until it is ready. ``command`` replaces the command line."""
         self._started += 1
         label = f"{name}-{self._started}"
-        port = free_port()
+        port = environment.get("ROLLCALL_HTTP_PORT") or str(free_port())
         log = self._logs / f"{label}.log"
         with log.open("wb") as out:
             popen = subprocess.Popen(  # noqa: ASYNC220 - forks at once
@@ -101,7 +101,7 @@ class Crew:
                 cwd=ROOT,
                 env={
                     **self.environment,
-                    "ROLLCALL_HTTP_PORT": str(port),
+                    "ROLLCALL_HTTP_PORT": port,
                     "ROLLCALL_INSTANCE": label,
                     **environment,
                 },

@@ -19,6 +19,7 @@ const BESIDE = matchMedia("(min-width: 50rem)"); // wide enough for the contacts
 let hasten = () => {}; // ends the wait that the state shows
 const state = new State(() => hasten());
 let house = null; // of who is signed in: the connection, and the views once the worker knows them
+let isFollowed = false; // whether a link was: who goes by keyboard then goes on from what it leads to
 let coming = 0; // a ticket that is exchanged while another one comes counts for nothing
 
 async function begin() {
@@ -108,7 +109,9 @@ function route() {
   else house.view.leave();
   if (shows === "feed") house.feed.open();
   else house.feed?.leave();
-  if (shows !== "contact") document.title = shows === "feed" ? "Tenant feed – Rollcall" : "Rollcall";
+  if (isFollowed) $({ contact: "contact-name", feed: "feed-title", list: "search-text" }[shows]).focus();
+  isFollowed = false;
+  if (shows !== "contact") document.title = shows === "feed" ? "Tenant feed - Rollcall" : "Rollcall";
 }
 
 /** Nobody is in any more, and nothing of theirs is left on the page. */
@@ -154,10 +157,7 @@ $("skip").addEventListener("click", (clicked) => {
   clicked.preventDefault();
   $("main").focus();
 });
-// A click on a contact leads on to what it shows.
-$("people").addEventListener("click", (clicked) => {
-  if (clicked.target.closest("a")) setTimeout(() => $("contact-name").focus({ preventScroll: true }));
-});
+addEventListener("click", (clicked) => (isFollowed ||= clicked.target.closest("a[href^='#']") !== null));
 addEventListener("hashchange", () => (new URLSearchParams(location.hash.slice(1)).has("ticket") ? begin() : route()));
 addEventListener("online", () => hasten());
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && hasten());

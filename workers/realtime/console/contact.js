@@ -11,6 +11,7 @@ import { day, initials, label, nameOf, tint } from "./words.js";
 const PAGE = 50;
 const REFETCH = 200; // events a page, when what is known is fetched anew
 const LATER = 300; // milliseconds until a contact that changed is looked up again
+const LONGEST = 2 ** 31; // milliseconds that a timer can wait
 const MINUTE_HAND = 10_000; // milliseconds between two looks at the clock
 
 export class ContactView {
@@ -27,6 +28,7 @@ export class ContactView {
   #contact = null;
   #cursor = null;
   #looking = null;
+  #expiring = null;
   #clock;
   #isNews = false; // whether something is drawn next that has just happened
   #showSoon = soon(() => this.#show());
@@ -72,6 +74,7 @@ export class ContactView {
   leave() {
     this.#turn += 1;
     clearTimeout(this.#looking);
+    clearTimeout(this.#expiring);
     this.#showSoon.cancel();
     if (this.#sub !== null) this.#connection.unsubscribe(this.#sub);
     this.#sub = this.#contact = this.#cursor = null;
@@ -150,6 +153,8 @@ export class ContactView {
   }
 
   #show() {
+    this.#timeline.expire();
+    this.#expireLater();
     const events = this.#timeline.sorted();
     this.#list.show(events, { isNews: this.#isNews });
     this.#isNews = false;
@@ -177,9 +182,14 @@ export class ContactView {
     else this.#reading.leave(item);
   }
 
+  #expireLater() {
+    clearTimeout(this.#expiring);
+    const left = this.#timeline.nextExpiry() - Date.now();
+    if (left < LONGEST) this.#expiring = setTimeout(() => this.#show(), left);
+  }
+
   #tick() {
     if (document.visibilityState === "hidden") return;
-    if (this.#timeline.expire()) this.#show();
     const now = Date.now();
     this.#list.rows().forEach((item) => age(item, now));
   }
@@ -207,7 +217,7 @@ export class ContactView {
     this.#contact = contact;
     const name = contact ? nameOf(contact) : id === null ? "Your timeline" : "Contact";
     $("contact-name").textContent = name;
-    document.title = `${name} – Rollcall`;
+    document.title = `${name} - Rollcall`;
     $("contact-avatar").hidden = contact === null;
     $("contact-avatar").textContent = initials(name);
     $("contact-avatar").dataset.tint = id === null ? "" : tint(id);
@@ -218,8 +228,8 @@ export class ContactView {
 function facts(contact, name) {
   return [
     contact.deleted_at && h("span", { class: "chip bad" }, "Deleted"),
-    contact.status !== "active" && h("span", { class: "chip" }, label(contact.status)),
     ...[contact.email, contact.phone].map((fact) => fact && fact !== name && h("span", { class: "fact" }, fact)),
+    contact.status !== "active" && h("span", { class: "chip" }, label(contact.status)),
     ...contact.tags.map((tag) => h("span", { class: "chip tag", dir: "auto" }, tag)),
   ].filter(Boolean);
 }

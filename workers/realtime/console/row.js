@@ -2,6 +2,7 @@
 
 import { ofContact } from "./address.js";
 import { h, icon } from "./dom.js";
+import { gist } from "./gist.js";
 import { absolute, label, relative } from "./words.js";
 
 const STRIKING = { urgent: "Urgent", high: "High", low: "Low" };
@@ -9,6 +10,7 @@ const STRIKING = { urgent: "Urgent", high: "High", low: "Low" };
 /** `whose` is the contact's name, in a feed: the row then leads to it. */
 export function row(event, { isAgent, whose = null }) {
   const title = h("h3", { dir: "auto" }, event.title);
+  const says = event.description || gist(event);
   const striking = STRIKING[event.priority];
   return h(
     "li",
@@ -22,9 +24,8 @@ export function row(event, { isAgent, whose = null }) {
         { class: "body" },
         h("div", { class: "headline" }, h("span", { class: "mark" }), title, striking && h("strong", { class: "priority" }, striking)),
         whose !== null && h("a", { class: "whose", href: ofContact(event.contact_id), dir: "auto" }, whose),
-        event.description && h("p", { class: "description", dir: "auto" }, event.description),
-        about(event, isAgent),
-        details(event),
+        says && h("p", { class: "description", dir: "auto" }, says),
+        h("details", {}, h("summary", {}, ...about(event, isAgent), h("span", { class: "more" }, "Details")), facts(event)),
       ),
     ),
   );
@@ -61,19 +62,17 @@ function about(event, isAgent) {
     h("span", { class: "relative" }, relative(event.occurred_at)),
     h("span", { class: "absolute" }, absolute(event.occurred_at)),
   );
-  return h(
-    "p",
-    { class: "about" },
+  return [
     when,
     h("span", { class: "source" }, label(event.source)),
     event.triggered_by && h("span", { class: "by", dir: "auto" }, `by ${event.triggered_by}`),
     event.integration_source && h("span", { class: "by", dir: "auto" }, `via ${event.integration_source}`),
     isAgent && event.visible_to_client && h("span", { class: "delivery" }),
-  );
+  ];
 }
 
-function details(event) {
-  const facts = [
+function facts(event) {
+  const known = [
     ["Type", event.type],
     ["Sequence", String(event.sequence)],
     ["Session", event.session_id],
@@ -82,10 +81,9 @@ function details(event) {
     ["Id", event.id],
   ].filter(([, value]) => value);
   return h(
-    "details",
-    {},
-    h("summary", {}, "Details"),
-    h("dl", {}, ...facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", { dir: "auto" }, value)))),
+    "div",
+    { class: "facts-of" },
+    h("dl", {}, ...known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", { dir: "auto" }, value)))),
     json("Payload", event.payload),
     json("Metadata", event.metadata),
   );

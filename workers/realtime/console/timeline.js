@@ -55,11 +55,16 @@ export class Timeline {
     }
   }
 
-  /** Let go of what has expired. Answers whether anything has. */
+  /** Let go of what has expired. */
   expire(now = Date.now()) {
-    const over = [...this.#known.values()].filter(({ event }) => isOver(event, now));
-    for (const { event } of over) this.#known.delete(event.id);
-    return over.length > 0;
+    for (const { event } of this.#known.values()) {
+      if (isOver(event, now)) this.#known.delete(event.id);
+    }
+  }
+
+  /** When the next one expires, in milliseconds since 1970; Infinity where none does. */
+  nextExpiry() {
+    return Math.min(...[...this.#known.values()].map(({ event }) => (event.expires_at ? Date.parse(event.expires_at) : Infinity)));
   }
 
   ids() {
@@ -79,4 +84,4 @@ export class Timeline {
   }
 }
 
-const isOver = (event, now) => event.expires_at !== null && event.expires_at !== undefined && Date.parse(event.expires_at) <= now;
+const isOver = ({ expires_at }, now) => Boolean(expires_at) && Date.parse(expires_at) <= now;

@@ -1,0 +1,105 @@
+"""Who gets into the console, and how: by a link that is good once, or with a token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.console.screen import Screen
+from tests.helpers.realm import Realm
+
+
+async def link(realm: Realm, token: str, more: str = "") -> str:
+    """An address with a ticket in it."""
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(f"{realm.http}/ws/ticket", headers={"authorization": f"Bearer {token}"})
+    return f"{realm.http}/#ticket={answer.json()['ticket']}{more}"
+
+
+async def test_a_link_is_good_once(screen: Screen, realm: Realm):
+    tenant = realm.tenant()
+    given = await link(realm, realm.agent(tenant))
+    await screen.page.go(given)
+    await screen.until_in()
+    assert await screen.page.address() == f"{realm.http}/"
+    assert "ticket" not in await screen.page.run("return JSON.stringify(history.state) + document.referrer")
+    assert await screen.page.text("#tenant") == tenant
+    await screen.page.reload()
+    await screen.until_in()
+    await screen.page.go(given)
+    assert "used before" in await screen.until_out()
+    assert await screen.page.address() == f"{realm.http}/"
+    # Who that was is forgotten: the link might have been somebody else's.
+    await screen.page.reload()
+    assert await screen.until_out() == ""
+    assert all("401" in error for error in await screen.page.errors())
+
+
+async def test_a_link_leads_to_a_contact_and_a_reload_stays_there(screen: Screen, realm: Realm):
+    tenant = realm.tenant()
+    contact = await realm.contact(tenant, first_name="Ann", last_name="Weber")
+    await screen.page.go(await link(realm, realm.agent(tenant), f"&contact={contact}"))
+    await screen.until_in()
+    assert await screen.page.address() == f"{realm.http}/#contact={contact}"
+    for _ in range(2):
+        await screen.until_equal(tenant, contact)
+        assert await screen.page.text("#contact-name") == "Ann Weber"
+        await screen.page.reload()
+
+
+async def test_the_token_stays_in_the_tab(screen: Screen, realm: Realm):
+    token = realm.agent(realm.tenant())
+    await screen.sign_in(token)
+    kept = "return [Object.values(sessionStorage), localStorage.length, document.cookie]"
+    assert await screen.page.run(kept) == [[token], 0, ""]
+    assert token not in await screen.page.run("return document.documentElement.outerHTML")
+    await screen.page.click("#sign-out")
+    assert await screen.until_out() == "You have signed out."
+    assert await screen.page.run(kept) == [[], 0, ""]
+
+
+@pytest.mark.parametrize(("token", "said"), [("nonsense", "not one of ours"), ("expired", "expired")])
+async def test_a_token_that_is_not_taken(screen: Screen, realm: Realm, token: str, said: str):
+    if token == "expired":
+        token = realm.agent(realm.tenant(), seconds=-1)
+    await screen.page.go(realm.http)
+    await screen.page.type("#token", token)
+    await screen.page.click("#sign-in button")
+    await screen.page.until("document.getElementById('reason').checkVisibility()", "a reason is given")
+    assert said in await screen.until_out()
+
+
+async def test_a_token_that_expires_ends_it(screen: Screen, realm: Realm):
+    tenant = realm.tenant()
+    contact = await realm.contact(tenant)
+    await realm.record(tenant, contact, "a secret of the tenant's")
+    await screen.sign_in(realm.agent(tenant, seconds=3))
+    await screen.show(contact)
+    assert await screen.until_out() == "Signed out: the token has expired."
+    assert "a secret" not in await screen.page.run("return document.documentElement.outerHTML")
+
+
+async def test_where_nobody_can_sign_a_ticket_is_good_for_one_socket(
+    screen: Screen, realm: Realm, tmp_path: Path
+):
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "key.pem").write_bytes(pem)
+    given = await link(realm, realm.agent(realm.tenant()))
+    worker = await realm.stage.crew.start(
+        "realtime",
+        ROLLCALL_JWT_ALGORITHM="RS256",
+        ROLLCALL_JWT_PUBLIC_KEY_FILE=str(tmp_path / "key.pem"),
+    )
+    await screen.page.go(given.replace(realm.stage.crew.alive("realtime")[0].http, worker.http))
+    await screen.until_in()
+    assert await screen.page.run("return sessionStorage.length") == 0
+    assert await screen.page.run("return document.getElementById('csv').disabled")
+    screen.page.lost = True
+    await realm.stage.crew.dismiss(worker)
+    assert "good for one connection" in await screen.until_out()
+    assert all("409" in error for error in await screen.page.errors())
