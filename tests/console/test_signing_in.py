@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.console.screen import Screen
 from tests.helpers.realm import Realm
@@ -15,9 +12,7 @@ from tests.helpers.realm import Realm
 
 async def link(realm: Realm, token: str, more: str = "") -> str:
     """An address with a ticket in it."""
-    async with httpx.AsyncClient() as client:
-        answer = await client.post(f"{realm.http}/ws/ticket", headers={"authorization": f"Bearer {token}"})
-    return f"{realm.http}/#ticket={answer.json()['ticket']}{more}"
+    return f"{realm.http}/#ticket={await realm.ticket(token)}{more}"
 
 
 async def test_a_link_is_good_once(screen: Screen, realm: Realm):
@@ -86,16 +81,10 @@ async def test_a_token_that_expires_ends_it(screen: Screen, realm: Realm):
 async def test_where_nobody_can_sign_a_ticket_is_good_for_one_socket(
     screen: Screen, realm: Realm, tmp_path: Path
 ):
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
-    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    (tmp_path / "key.pem").write_bytes(pem)
     given = await link(realm, realm.agent(realm.tenant()))
-    worker = await realm.stage.crew.start(
-        "realtime",
-        ROLLCALL_JWT_ALGORITHM="RS256",
-        ROLLCALL_JWT_PUBLIC_KEY_FILE=str(tmp_path / "key.pem"),
-    )
-    await screen.page.go(given.replace(realm.stage.crew.alive("realtime")[0].http, worker.http))
+    here = realm.http
+    worker = await realm.without_secret(tmp_path)
+    await screen.page.go(given.replace(here, worker.http))
     await screen.until_in()
     assert await screen.page.run("return sessionStorage.length") == 0
     assert await screen.page.run("return document.getElementById('csv').disabled")

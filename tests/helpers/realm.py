@@ -8,7 +8,12 @@ import secrets
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from contracts.client import Client
 from contracts.vocabulary import Role
@@ -49,6 +54,17 @@ class Realm:
     def http(self) -> str:
         return self.worker.http
 
+    async def without_secret(self, directory: Path) -> Process:
+        """A second realtime worker, which checks tokens by a public key and can sign none."""
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+        pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        (directory / "key.pem").write_bytes(pem)
+        return await self.stage.crew.start(
+            "realtime",
+            ROLLCALL_JWT_ALGORITHM="RS256",
+            ROLLCALL_JWT_PUBLIC_KEY_FILE=str(directory / "key.pem"),
+        )
+
     def tenant(self) -> str:
         return f"t{next(self._numbers)}-{secrets.token_hex(3)}"
 
@@ -69,6 +85,14 @@ class Realm:
             contact_id=contact,
             **{"seconds": 600, "sub": f"contact:{contact}", **more},
         )
+
+    async def ticket(self, token: str) -> str:
+        """What a token is exchanged for."""
+        async with httpx.AsyncClient() as client:
+            answer = await client.post(f"{self.http}/ws/ticket", headers={"authorization": f"Bearer {token}"})
+        assert answer.json().keys() == {"ticket", "expires_in"}
+        assert answer.json()["expires_in"] == 30
+        return str(answer.json()["ticket"])
 
     def watch(self, token: str, **options: Any) -> Any:
         """A ``Watcher`` of the worker that runs, as a context manager."""

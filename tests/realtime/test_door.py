@@ -122,19 +122,11 @@ async def test_the_socket_closes_when_the_token_expires(realm: Realm):
 # -- tickets
 
 
-async def ticket(realm: Realm, token: str) -> str:
-    async with httpx.AsyncClient() as client:
-        answer = await client.post(f"{realm.http}/ws/ticket", headers={"authorization": f"Bearer {token}"})
-    assert answer.json().keys() == {"ticket", "expires_in"}
-    assert answer.json()["expires_in"] == 30
-    return str(answer.json()["ticket"])
-
-
 async def test_a_ticket_is_good_once_on_any_instance(realm: Realm):
     second = await realm.stage.crew.start("realtime")
     tenant = realm.tenant()
     contact = await realm.contact(tenant)
-    given = await ticket(realm, realm.of_contact(tenant, contact))
+    given = await realm.ticket(realm.of_contact(tenant, contact))
     async with Watcher.open(second.http) as watcher:
         await watcher.send("auth", ticket=given)
         assert (await watcher.next("ready"))["role"] == "contact"
@@ -150,7 +142,7 @@ async def test_a_ticket_is_good_once_on_any_instance(realm: Realm):
 
 
 async def test_two_at_once_with_one_ticket(realm: Realm):
-    given = await ticket(realm, realm.agent(realm.tenant()))
+    given = await realm.ticket(realm.agent(realm.tenant()))
 
     async def come() -> str:
         async with Watcher.open(realm.http) as watcher:
@@ -161,7 +153,7 @@ async def test_two_at_once_with_one_ticket(realm: Realm):
 
 
 async def test_a_ticket_that_is_too_old(realm: Realm):
-    given = await ticket(realm, realm.agent(realm.tenant()))
+    given = await realm.ticket(realm.agent(realm.tenant()))
     connection = await asyncpg.connect(realm.stage.dsn)
     await connection.execute("update realtime_tickets set expires_at = clock_timestamp()")
     await connection.close()
@@ -171,7 +163,7 @@ async def test_a_ticket_that_is_too_old(realm: Realm):
 
 
 async def test_a_ticket_lasts_no_longer_than_its_token(realm: Realm):
-    given = await ticket(realm, realm.agent(realm.tenant(), seconds=3))
+    given = await realm.ticket(realm.agent(realm.tenant(), seconds=3))
     async with Watcher.open(realm.http) as watcher:
         await watcher.send("auth", ticket=given)
         ready = await watcher.next("ready")

@@ -153,6 +153,8 @@ async def test_queries_with_the_rights_of_an_agent(realm: Realm):
         await watcher.send("query", ref="4", name="contact.find", data={"channel": "email"})
         refused = await watcher.next("result", ref="4")
         assert (refused["success"], refused["error"]["code"]) == (False, "invalid")
+        await watcher.send("query", ref="5", name="contact.get", data={"contact": {"id": str(known)}})
+        assert (await watcher.next("result", ref="5"))["data"]["email"] == "known@example.com"
     async with realm.watch(realm.agent(tenant, known)) as watcher:
         await watcher.send(
             "query",
@@ -168,6 +170,11 @@ async def test_queries_with_the_rights_of_an_agent(realm: Realm):
         assert (await watcher.next("result", ref="3"))["success"]
         await watcher.send("query", ref="4", name="contact.list")
         assert (await watcher.next("error", ref="4"))["code"] == "forbidden"
+        for ref, contact in (("5", other), ("6", uuid.uuid4())):
+            await watcher.send("query", ref=ref, name="contact.get", data={"contact": {"id": str(contact)}})
+            assert (await watcher.next("result", ref=ref))["error"]["code"] == "contact_not_found"
+        await watcher.send("query", ref="7", name="contact.get", data={"contact": {"id": str(known)}})
+        assert (await watcher.next("result", ref="7"))["data"]["id"] == str(known)
 
 
 async def test_queries_with_the_rights_of_a_contacts_client(realm: Realm):
@@ -183,6 +190,7 @@ async def test_queries_with_the_rights_of_a_contacts_client(realm: Realm):
             ("2", "contact.timeline", {"contact": {"id": str(other)}}),
             ("3", "contact.find", {"external_id": "x"}),
             ("4", "contact.list", {}),
+            ("6", "contact.get", {"contact": {"id": str(own)}}),
         ):
             await watcher.send("query", ref=ref, name=name, data=data)
             assert (await watcher.next("error", ref=ref))["code"] == "forbidden"

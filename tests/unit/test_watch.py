@@ -14,9 +14,9 @@ from ops.watch import watch
 from tests.eventually import eventually
 
 
-async def printed(fleet: Any) -> str:
+async def printed(fleet: Any, page: str | None = None) -> str:
     written = io.StringIO()
-    watching = asyncio.create_task(watch(fleet, Console(file=written, width=40)))
+    watching = asyncio.create_task(watch(fleet, page, Console(file=written, width=40)))
     await eventually(lambda: "ready" in written.getvalue(), what="the addresses")
     watching.cancel()
     return written.getvalue()
@@ -54,11 +54,14 @@ async def test_addresses_are_printed_without_credentials() -> None:
     )
 
 
-async def test_who_answers_searches_without_elasticsearch_is_said() -> None:
+async def test_who_answers_searches_and_where_the_console_is() -> None:
     fleet: Any = SimpleNamespace(
         nats_url="nats://a:4222",
         postgres_dsn="postgresql://db:5432/rollcall",
         elasticsearch_url=None,
         stack=SimpleNamespace(data_dir=Path("/data"), nats=None, postgres=None, elasticsearch=None),
     )
-    assert "PostgreSQL answers searches" in await printed(fleet)
+    said = await printed(fleet, "http://127.0.0.1:5/#ticket=of-this-fleet-and-longer-than-the-terminal")
+    assert "PostgreSQL answers searches" in said
+    assert "console http://127.0.0.1:5/#ticket=of-this-fleet-and-longer-than-the-terminal\n" in said
+    assert "console" not in await printed(fleet)
