@@ -47,7 +47,6 @@ class Screen:
 
     async def search(self, text: str, *names: str) -> None:
         """Type, and wait until these are listed, in this order and no others."""
-        await self.page.run("document.getElementById('search-text').value = ''")
         await self.page.type("#search-text", text)
         shown = "[...document.querySelectorAll('#people .name')].map((name) => name.textContent)"
         await eventually(

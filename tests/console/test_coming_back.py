@@ -92,3 +92,18 @@ async def test_after_a_resync_it_is_fetched_anew(screen: Screen, realm: Realm):
     await screen.try_now()
     await screen.until_equal(tenant, contact)
     assert str(gone) not in await screen.ids()
+
+
+async def test_nobody_answers_queries_for_a_while(screen: Screen, realm: Realm):
+    tenant = realm.tenant()
+    contact = await realm.contact(tenant)
+    (queries,) = realm.stage.crew.alive("queries")
+    await realm.stage.crew.dismiss(queries)
+    try:
+        await screen.sign_in(realm.agent(tenant), f"#contact={contact}")
+        await screen.page.until("document.getElementById('trouble').checkVisibility()", "it is said")
+        assert "No queries worker answered" in await screen.page.text("#trouble")
+    finally:
+        await realm.stage.crew.start("queries")
+    await screen.until_equal(tenant, contact)
+    assert not await screen.page.text("#trouble")

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 
 from tests.eventually import eventually
 
@@ -128,8 +129,25 @@ class Page:
         await self.browser.do(lambda driver: driver.find_element("css selector", css).click())
 
     async def type(self, css: str, text: str) -> None:
+        """In the place of what the field holds."""
         await self.until(f"document.querySelector({css!r})?.checkVisibility()", f"{css} is shown")
-        await self.browser.do(lambda driver: driver.find_element("css selector", css).send_keys(text))
+        await self.run("const field = document.querySelector(arguments[0]); field.focus(); field.select()", css)
+        await self.paste(text)
+
+    async def paste(self, text: str) -> None:
+        """Into whatever has the focus, all at once."""
+        await self.browser.do(lambda driver: driver.execute_cdp_cmd("Input.insertText", {"text": text}))
+
+    async def press(self, *keys: str) -> None:
+        """On whatever has the focus."""
+        await self.browser.do(lambda driver: ActionChains(driver).send_keys(*keys).perform())
+
+    async def resize(self, width: int, height: int) -> None:
+        """As a phone of so many CSS pixels."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 2, "mobile": True}
+        await self.browser.do(
+            lambda driver: driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        )
 
     async def text(self, css: str) -> str:
         """As it is seen: nothing where it is hidden."""

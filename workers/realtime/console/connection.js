@@ -5,6 +5,7 @@ const LIMITED = 5_000; // at least, after the worker said that there are too man
 const STEADY = 5_000; // a connection that lived for so long was no failure
 const ANSWER_WITHIN = 15_000; // from opening to `ready`
 const MOST_ASKED = 6; // queries under way; the worker takes eight
+const ASKED_AGAIN = 2_000; // after nobody was there to answer
 const UNAUTHENTICATED = 4401, REFUSED = 4403, TOO_MANY = 4429;
 
 /** A query that was answered with an error: `code` is the worker's. */
@@ -20,6 +21,7 @@ export class Refusal extends Error {
  *   state({kind: "connecting" | "live" | "waiting", at}): `at` is when a waiting one tries again, in performance.now();
  *   ready(frame): each time that the worker knows us;
  *   out(reason): it will not have us, and nothing is tried any more;
+ *   trouble(reason): queries wait, because nobody answers them; null once somebody does;
  *   complaint(frame): an error that belongs to no query and no subscription.
  */
 export class Connection {
@@ -69,7 +71,7 @@ export class Connection {
     this.#subscriptions.clear();
     this.#asked.clear();
     this.#waiting = [];
-    this.#told = { state() {}, ready() {}, out() {}, complaint() {} };
+    this.#told = { state() {}, ready() {}, out() {}, trouble() {}, complaint() {} };
     socket?.close();
   }
 
@@ -100,7 +102,7 @@ export class Connection {
     return found.cursor;
   }
 
-  /** A query, asked again when the connection was lost meanwhile: {data, meta}. Throws Refusal. */
+  /** A query, asked again where the connection was lost or nobody was there to answer: {data, meta}. Throws Refusal. */
   ask(name, data) {
     return new Promise((resolve, reject) => {
       const ref = `q${++this.#number}`;
@@ -131,9 +133,7 @@ export class Connection {
       case "resync":
         return subscription?.handler.resync();
       case "result":
-        return this.#answered(frame, (query) =>
-          frame.success ? query.resolve({ data: frame.data, meta: frame.meta ?? {} }) : query.reject(new Refusal(frame.error)),
-        );
+        return this.#answered(frame.ref, frame.success ? null : frame.error, frame);
       case "error":
         return this.#refused(frame);
       case "goodbye":
@@ -156,7 +156,7 @@ export class Connection {
   #refused(frame) {
     const subscription = this.#subscriptions.get(frame.ref);
     if (this.#asked.has(frame.ref)) {
-      this.#answered(frame, (query) => query.reject(new Refusal(frame)));
+      this.#answered(frame.ref, frame);
     } else if (subscription && frame.code === "bad_cursor") {
       subscription.cursor = null; // what lies between is fetched anew: `begun` says when
       this.#follow(frame.ref);
@@ -166,10 +166,21 @@ export class Connection {
     }
   }
 
-  #answered({ ref }, how) {
+  #answered(ref, error, { data, meta } = {}) {
     const query = this.#asked.get(ref);
+    if (!query) return;
     this.#asked.delete(ref);
-    if (query) how(query);
+    if (error?.code === "unavailable") {
+      this.#told.trouble(error.message);
+      setTimeout(() => {
+        this.#waiting.push(query);
+        this.#pump();
+      }, ASKED_AGAIN);
+      return;
+    }
+    this.#told.trouble(null);
+    if (error) query.reject(new Refusal(error));
+    else query.resolve({ data, meta: meta ?? {} });
     this.#pump();
   }
 

@@ -11,7 +11,7 @@ import { People } from "./people.js";
 import { gathered } from "./reading.js";
 import * as session from "./session.js";
 import { State } from "./state.js";
-import { clock } from "./words.js";
+import { clock, sentence } from "./words.js";
 
 const AGAIN = 2_000; // milliseconds, while the worker that exchanges tickets is out of reach
 const BESIDE = matchMedia("(min-width: 50rem)"); // wide enough for the contacts and a timeline
@@ -57,6 +57,7 @@ function enter(credential) {
   const connection = new Connection(credential, {
     state: (how) => state.show(how),
     ready: (frame) => welcome(frame, claims, credential),
+    trouble: (reason) => tell($("trouble"), reason && `${sentence(reason)}; it is asked again.`),
     out: (reason) => out(`Signed out: ${reason}.`),
     complaint: (frame) => frame.code === "unavailable" && setTimeout(() => house?.view?.again(), AGAIN),
   });
@@ -76,14 +77,14 @@ function welcome(frame, claims, { token = null }) {
   house.isAgent = isAgent;
   house.view = new ContactView(connection, people, isAgent, acknowledge);
   if (isAgent) {
-    const named = Array.isArray(claims?.contacts) ? claims.contacts : null;
-    house.contacts = new Contacts(connection, people, named);
+    house.named = Array.isArray(claims?.contacts) ? claims.contacts : null;
+    house.contacts = new Contacts(connection, people, house.named);
     house.feed = new Feed(connection, people, acknowledge);
     house.contacts.search();
   }
   downloads(token, () => (isAgent ? place().contact : (claims?.contact_id ?? null)));
   $("tenant").textContent = claims?.tenant ?? "";
-  $("feed-facts").textContent = `Everything that happens${claims ? ` at ${claims.tenant}` : ""}, as it happens`;
+  $("feed-facts").textContent = `What happens with ${house.named ? "your" : "all"} contacts, as it happens`;
   $("feed-try").textContent = `rollcall send webhook.message --tenant ${claims?.tenant ?? "acme"} --key 491511234567 \\\n  --data '{"channel": "whatsapp", "from": "491511234567", "profile_name": "Ben", "text": "Hello"}'`;
   $("sign-out").title = `${claims ? `${claims.sub}, s` : "S"}igned in until ${clock(frame.expires_at)}`;
   document.body.dataset.role = frame.role;
@@ -121,6 +122,7 @@ function leave() {
   house = null;
   $("tenant").textContent = "";
   $("contact-name").textContent = "";
+  tell($("trouble"), null);
   $("contact-facts").replaceChildren();
 }
 

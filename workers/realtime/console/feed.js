@@ -6,7 +6,9 @@ import { age, mark, row } from "./row.js";
 import { nameOf } from "./words.js";
 
 const MOST = 200; // rows
+const UNNAMED = "…";
 const MINUTE_HAND = 10_000;
+const PAUSE = 25; // milliseconds between two names that are looked up: a session may send a hundred frames a second
 
 export class Feed {
   #connection;
@@ -17,6 +19,7 @@ export class Feed {
   #clock;
   #sub = null;
   #cursor = null;
+  #isNaming = false;
   #drawSoon = soon(() => this.#draw());
 
   constructor(connection, people, acknowledge) {
@@ -79,17 +82,30 @@ export class Feed {
   #draw() {
     this.#list.show(this.#events, { isNews: true });
     $("feed-empty").hidden = this.#events.length > 0;
+    this.#nameRows();
   }
 
   #row(event) {
     const known = this.#people.known(event.contact_id);
-    const item = row(event, { isAgent: true, whose: known ? nameOf(known) : "…" });
-    if (!known) {
-      const whose = item.querySelector(".whose");
-      this.#people.find(event.contact_id).then((contact) => {
-        whose.textContent = contact ? nameOf(contact) : `Contact ${event.contact_id.slice(0, 8)}`;
-      });
-    }
+    const item = row(event, { isAgent: true, whose: known ? nameOf(known) : UNNAMED });
+    item.dataset.contact = event.contact_id;
+    item.toggleAttribute("data-unnamed", !known);
     return item;
+  }
+
+  /** Look up whose the rows are, newest first and one after the other; rows that were pushed out meanwhile need none. */
+  async #nameRows() {
+    if (this.#isNaming) return;
+    this.#isNaming = true;
+    for (let item; (item = $("feed-events").querySelector("[data-unnamed]")); ) {
+      const id = item.dataset.contact;
+      const contact = await this.#people.find(id);
+      for (const same of $("feed-events").querySelectorAll(`[data-contact="${id}"]`)) {
+        same.querySelector(".whose").textContent = contact ? nameOf(contact) : `Contact ${id.slice(0, 8)}`;
+        same.removeAttribute("data-unnamed");
+      }
+      await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    }
+    this.#isNaming = false;
   }
 }

@@ -45,7 +45,7 @@ export class List {
     }
     if (anchor?.row.isConnected) this.#pane.scrollTop += anchor.row.getBoundingClientRect().top - anchor.top;
     if (!isNews) return;
-    if (anchor) this.#count(this.#unseen + added.length);
+    if (anchor) this.#count(this.#unseen + added.filter((row) => isBefore(row, anchor.row)).length);
     else if (added.length <= SLIDING && !isCalm()) added.forEach(slide);
   }
 
@@ -90,6 +90,8 @@ export class List {
     this.#button.textContent = unseen === 1 ? "1 new event" : `${unseen} new events`;
   }
 }
+
+const isBefore = (one, other) => Boolean(one.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING);
 
 function slide(row) {
   const height = `${row.getBoundingClientRect().height}px`;

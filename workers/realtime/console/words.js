@@ -34,10 +34,10 @@ export function day(moment, now = Date.now()) {
 }
 
 /** "custom_field" as "Custom field". */
-export function label(word) {
-  const text = String(word).replaceAll("_", " ");
-  return text.charAt(0).toUpperCase() + text.slice(1);
-}
+export const label = (word) => sentence(String(word).replaceAll("_", " "));
+
+/** With a capital in front, for what the worker says in a few words. */
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** How a contact is called: by its display name, else by what there is. */
 export const nameOf = (contact) =>
