@@ -216,6 +216,7 @@ class _Wait:
 def key_of(data: Mapping[str, Any]) -> str:
     """The key of a command: the contact that it names, else the strongest thing that it says of a new one, else "-".
 
+    Of a command of many: the contact that all its events name. Where they name several there is no order to keep.
     What cannot be read as a reference gives "-": the worker says what is wrong with it.
     """
     for reference in _references(data):
@@ -227,8 +228,13 @@ def key_of(data: Mapping[str, Any]) -> str:
 
 
 def _references(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    if data.get("contact"):
-        yield data["contact"]
+    shared = data.get("contact")
+    events = data.get("events")
+    if isinstance(events, list) and events:
+        named = [event.get("contact") or shared if isinstance(event, Mapping) else shared for event in events]
+        shared = named[0] if all(each == named[0] for each in named) else None
+    if shared:
+        yield shared
     if data.get("external_id"):
         yield {"external_id": data["external_id"]}
     identifiers = data.get("identifiers")

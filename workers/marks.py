@@ -36,7 +36,7 @@ class Marks:
     def event(self, key: EventKey) -> EventState | None:
         """The event, if it is there."""
         for event in self._recorded[self._known :]:
-            self._first[event.tenant_id, event.id] = _state(event)
+            self._first[event.tenant_id, event.id] = state_of(event)
         self._known = len(self._recorded)
         return self._now[key] if key in self._now else self._first.get(key)
 
@@ -52,7 +52,8 @@ class Marks:
         return [self._first[key] for key, event in self._now.items() if event is None]
 
 
-def _state(event: TimelineEvent) -> EventState:
+def state_of(event: TimelineEvent) -> EventState:
+    """Of an event that was just recorded."""
     return EventState(
         event.id,
         event.tenant_id,
