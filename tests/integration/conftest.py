@@ -11,6 +11,7 @@ import pytest
 from storage.postgres import WRITER, connect, engine
 from storage.reads.session import Reads
 from tests.helpers.office import Office
+from tests.helpers.party import Party
 
 _tenants = itertools.count(1)
 
@@ -42,3 +43,11 @@ async def elsewhere(writing: asyncpg.Connection, reads: Reads) -> AsyncIterator[
     office = Office(writing, tenant=f"other-{next(_tenants)}", reads=reads)
     yield office
     await office.check()
+
+
+@pytest.fixture
+async def parties(database: str, office: Office) -> AsyncIterator[list[Party]]:
+    connections = [await connect(database, WRITER) for _ in range(3)]
+    yield [Party(office, connection) for connection in connections]
+    for connection in connections:
+        await connection.close()
