@@ -1,4 +1,7 @@
-"""The write side without a bus: a tenant a test, and at its end everything that was said is held against what is there."""
+"""The write side without a bus: a tenant a test, and at its end everything that was said is held against what is there.
+
+And the read side over the bus: rows go straight into the tables, and a queries worker is asked.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,13 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from ops.devstack import NatsServer
 from storage.postgres import WRITER, connect, engine
 from storage.reads.session import Reads
+from tests.helpers.asker import Asker, asking
 from tests.helpers.office import Office
 from tests.helpers.party import Party
+from tests.helpers.tenant import Tenant
 
 _tenants = itertools.count(1)
 
@@ -51,3 +57,25 @@ async def parties(database: str, office: Office) -> AsyncIterator[list[Party]]:
     yield [Party(office, connection) for connection in connections]
     for connection in connections:
         await connection.close()
+
+
+@pytest.fixture(scope="module")
+async def ask(database: str, bus: NatsServer) -> AsyncIterator[Asker]:
+    """A queries worker of the module's own."""
+    async with asking(database, bus.url) as asker:
+        yield asker
+
+
+@pytest.fixture(scope="module")
+async def writer(database: str) -> AsyncIterator[asyncpg.Connection]:
+    """For rows that the worker is asked about."""
+    connection = await connect(database, WRITER)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def tenant(ask: Asker, writer: asyncpg.Connection) -> Tenant:
+    tenant = Tenant(ask, writer, f"t{next(_tenants)}")
+    await tenant.another(id=tenant.contact)
+    return tenant

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
-from ops.devstack import NatsServer
-from storage.postgres import WRITER, connect
 from tests.helpers import seed
-from tests.helpers.asker import Asker, asking
+from tests.helpers.asker import Asker
 
 EVENT = [
     "id",
@@ -42,19 +39,6 @@ EVENT = [
     "created_at",
 ]
 CLIENT_NEVER_SEES = {"metadata", "triggered_by", "integration_source"}
-
-
-@pytest.fixture(scope="module")
-async def ask(database: str, bus: NatsServer) -> AsyncIterator[Asker]:
-    async with asking(database, bus.url) as asker:
-        yield asker
-
-
-@pytest.fixture(scope="module")
-async def writer(database: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await connect(database, WRITER)
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture
