@@ -6,7 +6,10 @@ streams do to them then commutes but for its order per key.
 
 from __future__ import annotations
 
+import functools
 import random
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,10 +18,14 @@ from tests.model.build import Draft, command, neutral, wa_status, wa_text, whats
 
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 STATUSES = ("sent", "delivered", "read")
+LONG_AGO = "2001-01-01T00:00:00Z"
 
 
 class Traffic:
-    """Messages of one tenant. ``prologue`` must have been applied before ``main`` is published."""
+    """Messages of one tenant. ``prologue`` must have been applied before ``main`` is published.
+
+    It records ``notices``, timeline events by their titles, which ``main`` marks and deletes once ``know`` said their ids.
+    """
 
     def __init__(self, tenant: str, seed: int, people: int = 12, steps: int = 6) -> None:
         self.tenant = tenant
@@ -27,11 +34,23 @@ class Traffic:
         self._serial = 0
         self._number = 491_510_000_000 + 100_000 * self._random.randrange(900)
         self.prologue: list[Draft] = []
+        self.notices: list[str] = []
         lines: list[list[Draft]] = []
         for n in range(people):
-            kind = (self._texter, self._chatter, self._commanded, self._shared, self._household)[n % 5]
-            lines += kind(steps)
+            kinds = (
+                self._texter,
+                self._chatter,
+                self._commanded,
+                self._shared,
+                self._household,
+                self._notified,
+            )
+            lines += kinds[n % len(kinds)](steps)
         self.main = self._interleave([self._repeat(line) for line in lines if line])
+
+    def know(self, ids: Mapping[str, str]) -> None:
+        """Take the ids of notices, by title: what names a notice in ``main`` has its id from now on."""
+        self.main = [replace(draft, body=_with_ids(draft.body, ids)) for draft in self.main]
 
     def _phone(self) -> str:
         self._number += 1
@@ -104,11 +123,7 @@ class Traffic:
         outer = self._id("ext")
         who, key = {"external_id": outer}, key_for({"external_id": outer})
         phone, second, mail = self._phone(), self._phone(), f"{outer}@example.com".lower()
-        actor = f"user:{self._random.randrange(9)}"
-
-        def say(name: str, **data: Any) -> Draft:
-            return command(name, self.tenant, key, data, actor=actor, time=self._now().isoformat())
-
+        say = functools.partial(self._say, key, f"user:{self._random.randrange(9)}")
         new = {
             "external_id": outer,
             "first_name": "Ada",
@@ -170,6 +185,62 @@ class Traffic:
             )
         return [line]
 
+    def _say(self, key: str, actor: str, name: str, **data: Any) -> Draft:
+        return command(name, self.tenant, key, data, actor=actor, time=self._now().isoformat())
+
+    def _notified(self, steps: int) -> list[list[Draft]]:
+        """A contact whose events are delivered, read, skipped and deleted, all of it more than once."""
+        outer, nobody = self._id("ext"), {"external_id": self._id("nobody")}
+        who, key = {"external_id": outer}, key_for({"external_id": outer})
+        say = functools.partial(self._say, key, "service:push")
+        titles = [self._id("notice") for _ in range(12)]
+        self.notices += titles
+        self.prologue.append(say("contact.create", external_id=outer))
+        self.prologue.append(
+            say(
+                "timeline.record_many",
+                contact=who,
+                events=[_notice(n, title) for n, title in enumerate(titles)],
+            )
+        )
+
+        def some(count: int) -> dict[str, Any]:
+            return {"event_ids": [f"@{title}" for title in self._random.sample(titles, count)]}
+
+        chapters = [
+            lambda: [say("timeline.mark_delivered", **some(4)), say("timeline.mark_delivered", **some(6))],
+            lambda: [
+                say("timeline.mark_read", **some(4), reader="client"),
+                say("timeline.mark_delivered", **some(6), reader="agent"),
+            ],
+            lambda: [say("timeline.mark_delivered", **some(12), expired=True)],
+            lambda: [
+                say("timeline.delete", **some(2), reason="mistaken"),
+                say("timeline.mark_read", **some(12)),
+                say("timeline.delete", **some(3), contact=who),
+            ],
+            lambda: [
+                say(
+                    "timeline.record_many",
+                    contact=who,
+                    events=[
+                        _notice(0, self._id("further")),
+                        {**_notice(0, "refused"), "category": "nonsense"},
+                        {**_notice(0, "of nobody"), "contact": nobody},
+                        _notice(1, self._id("further")),
+                    ],
+                )
+            ],
+            lambda: [
+                say("timeline.mark_read", **some(3), contact=nobody),
+                say("contact.delete", contact=who, reason="gone"),
+                say("timeline.record_many", contact=who, events=[_notice(0, "too late")]),
+                say("timeline.mark_read", **some(3), contact=who),
+                say("contact.restore", contact=who, reason="back"),
+            ],
+        ]
+        return [[draft for step in range(steps) for draft in chapters[step % len(chapters)]()]]
+
     def _shared(self, steps: int) -> list[list[Draft]]:
         """A contact that webhooks and commands are about at the same time."""
         phone = self._phone()
@@ -207,6 +278,19 @@ class Traffic:
             if not queue:
                 queues.remove(queue)
         return mixed
+
+
+def _notice(n: int, title: str) -> dict[str, Any]:
+    """Every other one is the client's, every third one expired long ago."""
+    fields = {"type": "notification_sent", "category": "notification", "title": title, "realtime": True}
+    return {**fields, "visible_to_client": n % 2 == 0, **({"expires_at": LONG_AGO} if n % 3 == 2 else {})}
+
+
+def _with_ids(body: bytes, ids: Mapping[str, str]) -> bytes:
+    if b'"@' in body:
+        for title, event_id in ids.items():
+            body = body.replace(f'"@{title}"'.encode(), f'"{event_id}"'.encode())
+    return body
 
 
 def shuffled_across_keys(drafts: list[Draft], times: int, seed: int) -> list[Draft]:

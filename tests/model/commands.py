@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.model.change import Change, find
 from tests.model.decode import Meaning, parse_time
-from tests.model.people import FIELDS, Key, Person, Refused, key_of
+from tests.model.people import FIELDS, Happening, Key, Person, Refused, key_of
 
 STATUSES = {"active", "inactive", "blocked"}
 CATEGORIES = {
@@ -21,6 +23,8 @@ RECORD = {
     "integration_source", "session_id", "thread_id", "realtime", "visible_to_client", "visible_to_agent", "expires_at",
     "occurred_at",
 }  # fmt: skip
+SOME = {"event_ids", "contact"}
+MOST_EVENTS = 500
 ALLOWED: dict[str, set[str]] = {
     "contact.create": NEW,
     "contact.upsert": NEW | {"contact", "mode"},
@@ -32,11 +36,15 @@ ALLOWED: dict[str, set[str]] = {
     "identifier.verify": WHICH,
     "identifier.set_primary": WHICH,
     "timeline.record": RECORD,
+    "timeline.record_many": {"events", "contact"},
+    "timeline.mark_delivered": SOME | {"reader", "expired"},
+    "timeline.mark_read": SOME | {"reader"},
+    "timeline.delete": SOME | {"reason"},
 }
 
 
-def run(change: Change, meaning: Meaning) -> Person:
-    """The person that the command was about."""
+def run(change: Change, meaning: Meaning) -> Person | None:
+    """The person that the command was about, where it was one."""
     data = meaning.data
     if not isinstance(data, dict) or not set(data) <= ALLOWED[meaning.name]:
         raise Refused("invalid")
@@ -184,12 +192,77 @@ def _record(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
     if not data.get("type") or data.get("category") not in CATEGORIES:
         raise Refused("invalid")
     person = _live(change, data)
-    copied = RECORD - {"contact", "type", "category", "occurred_at", "expires_at"}
+    copied = RECORD - {"contact", "type", "category", "occurred_at"}
     facts = {name: data[name] for name in copied if data.get(name) is not None}
     facts.setdefault("triggered_by", meaning.actor)
     facts["occurred_at"] = parse_time(data["occurred_at"]) if data.get("occurred_at") else meaning.time
     change.write(person, data["type"], data["category"], **facts)
     return person
+
+
+def _record_many(change: Change, meaning: Meaning, data: dict[str, Any]) -> None:
+    events = data.get("events")
+    if not isinstance(events, list) or not 1 <= len(events) <= MOST_EVENTS:
+        raise Refused("invalid")
+    for event in events:
+        try:
+            if not isinstance(event, dict) or not set(event) <= RECORD:
+                raise Refused("invalid")
+            named = {"contact": event.get("contact") or data.get("contact")}
+            _record(change, meaning, {**event, **named})
+        except Refused as refused:
+            change.refused.append(refused.code)
+            change.items.append("rejected")
+        else:
+            change.items.append("applied")
+
+
+def _some(change: Change, data: dict[str, Any]) -> list[tuple[Person, Happening]]:
+    """The events that the command names and that are there, each once."""
+    ids = data.get("event_ids")
+    if not isinstance(ids, list) or not 1 <= len(ids) <= MOST_EVENTS:
+        raise Refused("invalid")
+    try:
+        named = dict.fromkeys(str(uuid.UUID(each)) for each in ids)
+    except (ValueError, AttributeError):
+        raise Refused("invalid") from None
+    of = find(change, data["contact"]) if data.get("contact") is not None else None
+    found = [event for each in named if (event := change.event(each)) is not None]
+    return [(person, happening) for person, happening in found if of is None or person.number == of.number]
+
+
+def _of_reader(happening: Happening, data: dict[str, Any]) -> bool:
+    """Marks speak of the client where the client may see the event, else of an agent."""
+    if data.get("reader") not in (None, "client", "agent"):
+        raise Refused("invalid")
+    speaks_of = "client" if happening.facts.get("visible_to_client") else "agent"
+    return data.get("reader") in (None, speaks_of)
+
+
+def _mark_delivered(change: Change, meaning: Meaning, data: dict[str, Any]) -> None:
+    for person, happening in _some(change, data):
+        expires_at = happening.facts.get("expires_at")
+        expired = expires_at is not None and parse_time(expires_at) <= datetime.now(UTC)
+        if not _of_reader(happening, data) or "delivered" in happening.marks:
+            continue
+        if data.get("expired") and not expired:
+            continue
+        change.mark(person, "delivered", happening)
+        if data.get("expired"):
+            change.mark(person, "skipped", happening)
+
+
+def _mark_read(change: Change, meaning: Meaning, data: dict[str, Any]) -> None:
+    for person, happening in _some(change, data):
+        if _of_reader(happening, data) and "read" not in happening.marks:
+            change.mark(person, "read", happening)
+            if "delivered" not in happening.marks:
+                change.mark(person, "delivered", happening)
+
+
+def _delete_events(change: Change, meaning: Meaning, data: dict[str, Any]) -> None:
+    for person, happening in _some(change, data):
+        change.mark(person, "deleted", happening)
 
 
 def _live(change: Change, data: dict[str, Any]) -> Person:
@@ -236,7 +309,7 @@ def _fill(person: Person, data: dict[str, Any], *, overwrite: bool) -> None:
         person.status = data["status"]
 
 
-COMMANDS: dict[str, Callable[[Change, Meaning, dict[str, Any]], Person]] = {
+COMMANDS: dict[str, Callable[[Change, Meaning, dict[str, Any]], Person | None]] = {
     "contact.create": _create,
     "contact.upsert": _upsert,
     "contact.update": _update,
@@ -247,4 +320,8 @@ COMMANDS: dict[str, Callable[[Change, Meaning, dict[str, Any]], Person]] = {
     "identifier.verify": _verify,
     "identifier.set_primary": _set_primary,
     "timeline.record": _record,
+    "timeline.record_many": _record_many,
+    "timeline.mark_delivered": _mark_delivered,
+    "timeline.mark_read": _mark_read,
+    "timeline.delete": _delete_events,
 }
