@@ -228,19 +228,19 @@ def key_of(data: Mapping[str, Any]) -> str:
 
 
 def _references(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    shared = data.get("contact")
+    named = data.get("contact")
     events = data.get("events")
-    if isinstance(events, list) and events:
-        named = [event.get("contact") or shared if isinstance(event, Mapping) else shared for event in events]
-        shared = named[0] if all(each == named[0] for each in named) else None
-    if shared:
-        yield shared
+    if isinstance(events, list):
+        of_each = [event.get("contact") or named for event in events if isinstance(event, Mapping)]
+        named = of_each[0] if of_each and all(each == of_each[0] for each in of_each) else None
+    if named:
+        yield named
     if data.get("external_id"):
         yield {"external_id": data["external_id"]}
     identifiers = data.get("identifiers")
     if isinstance(identifiers, list) and identifiers and isinstance(identifiers[0], Mapping):
-        named = identifiers[0]
-        yield {name: named[name] for name in ("channel", "identifier", "scope") if named.get(name)}
+        first = identifiers[0]
+        yield {name: first[name] for name in ("channel", "identifier", "scope") if first.get(name)}
     for name, channel in (("email", "email"), ("phone", "sms")):
         if data.get(name):
             yield {"channel": channel, "identifier": data[name]}

@@ -77,7 +77,7 @@ def _record(stream: str, n: int, at: datetime, events: Mapping[str, Sequence[str
 
 def _command(n: int, number: str, events: Sequence[str]) -> tuple[str, dict[str, object]]:
     about = {"channel": "sms", "identifier": "+" + number}
-    some = {"event_ids": [events[(n + k) % len(events)] for k in range(3)]}
+    some: dict[str, object] = {"event_ids": [events[(n + k) % len(events)] for k in range(3)]}
     kinds: tuple[tuple[str, dict[str, object]], ...] = (
         ("contact.upsert", {"phone": "+" + number, "first_name": f"Name {n}", "tags": ["a", f"tag {n % 7}"]}),
         ("contact.update", {"contact": about, "set": {"attributes": {"n": n}, "tags": [f"tag {n % 5}"]}}),
