@@ -70,18 +70,23 @@ class ContactList(Query):
     cursor: Cursor | None = None
 
 
-class ContactTimeline(Query):
-    """A contact's timeline, newest first by (occurred_at, sequence); expired events are hidden."""
-
-    NAME: ClassVar[str] = "contact.timeline"
+class TimelineOf(Query):
+    """Which events of a contact's timeline; ``since`` is included, ``until`` is not."""
 
     contact: ContactReference
-    limit: Limit = 50
-    cursor: Cursor | None = None
     category: Category | None = None
     type: Text100 | None = None
     source: Source | None = None
     since: Moment | None = None
     until: Moment | None = None
     visible_to: Audience | None = None
+
+
+class ContactTimeline(TimelineOf):
+    """A contact's timeline, newest first by (occurred_at, sequence); expired events are hidden."""
+
+    NAME: ClassVar[str] = "contact.timeline"
+
+    limit: Limit = 50
+    cursor: Cursor | None = None
     total: Flag = False

@@ -14,11 +14,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from contracts.subjects import key_for
+from tests.faults import notices
 from tests.model.build import Draft, command, neutral, wa_status, wa_text, whatsapp
 
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 STATUSES = ("sent", "delivered", "read")
-LONG_AGO = "2001-01-01T00:00:00Z"
 
 
 class Traffic:
@@ -50,7 +50,7 @@ class Traffic:
 
     def know(self, ids: Mapping[str, str]) -> None:
         """Take the ids of notices, by title: what names a notice in ``main`` has its id from now on."""
-        self.main = [replace(draft, body=_with_ids(draft.body, ids)) for draft in self.main]
+        self.main = [replace(draft, body=notices.with_ids(draft.body, ids)) for draft in self.main]
 
     def _phone(self) -> str:
         self._number += 1
@@ -200,45 +200,14 @@ class Traffic:
             say(
                 "timeline.record_many",
                 contact=who,
-                events=[_notice(n, title) for n, title in enumerate(titles)],
+                events=[notices.notice(n, title) for n, title in enumerate(titles)],
             )
         )
 
         def some(count: int) -> dict[str, Any]:
             return {"event_ids": [f"@{title}" for title in self._random.sample(titles, count)]}
 
-        chapters = [
-            lambda: [say("timeline.mark_delivered", **some(4)), say("timeline.mark_delivered", **some(6))],
-            lambda: [
-                say("timeline.mark_read", **some(4), reader="client"),
-                say("timeline.mark_delivered", **some(6), reader="agent"),
-            ],
-            lambda: [say("timeline.mark_delivered", **some(12), expired=True)],
-            lambda: [
-                say("timeline.delete", **some(2), reason="mistaken"),
-                say("timeline.mark_read", **some(12)),
-                say("timeline.delete", **some(3), contact=who),
-            ],
-            lambda: [
-                say(
-                    "timeline.record_many",
-                    contact=who,
-                    events=[
-                        _notice(0, self._id("further")),
-                        {**_notice(0, "refused"), "category": "nonsense"},
-                        {**_notice(0, "of nobody"), "contact": nobody},
-                        _notice(1, self._id("further")),
-                    ],
-                )
-            ],
-            lambda: [
-                say("timeline.mark_read", **some(3), contact=nobody),
-                say("contact.delete", contact=who, reason="gone"),
-                say("timeline.record_many", contact=who, events=[_notice(0, "too late")]),
-                say("timeline.mark_read", **some(3), contact=who),
-                say("contact.restore", contact=who, reason="back"),
-            ],
-        ]
+        chapters = notices.chapters(say, some, who, nobody, lambda: self._id("further"))
         return [[draft for step in range(steps) for draft in chapters[step % len(chapters)]()]]
 
     def _shared(self, steps: int) -> list[list[Draft]]:
@@ -278,19 +247,6 @@ class Traffic:
             if not queue:
                 queues.remove(queue)
         return mixed
-
-
-def _notice(n: int, title: str) -> dict[str, Any]:
-    """Every other one is the client's, every third one expired long ago."""
-    fields = {"type": "notification_sent", "category": "notification", "title": title, "realtime": True}
-    return {**fields, "visible_to_client": n % 2 == 0, **({"expires_at": LONG_AGO} if n % 3 == 2 else {})}
-
-
-def _with_ids(body: bytes, ids: Mapping[str, str]) -> bytes:
-    if b'"@' in body:
-        for title, event_id in ids.items():
-            body = body.replace(f'"@{title}"'.encode(), f'"{event_id}"'.encode())
-    return body
 
 
 def shuffled_across_keys(drafts: list[Draft], times: int, seed: int) -> list[Draft]:

@@ -30,23 +30,23 @@ async def reads(database: str) -> AsyncIterator[Reads]:
 
 
 @pytest.fixture(scope="module")
-async def writing(database: str) -> AsyncIterator[asyncpg.Connection]:
+async def writer(database: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await connect(database, WRITER)
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-async def office(writing: asyncpg.Connection, reads: Reads) -> AsyncIterator[Office]:
-    office = Office(writing, tenant=f"acme-{next(_tenants)}", reads=reads)
+async def office(writer: asyncpg.Connection, reads: Reads) -> AsyncIterator[Office]:
+    office = Office(writer, tenant=f"acme-{next(_tenants)}", reads=reads)
     yield office
     await office.check()
 
 
 @pytest.fixture
-async def elsewhere(writing: asyncpg.Connection, reads: Reads) -> AsyncIterator[Office]:
+async def elsewhere(writer: asyncpg.Connection, reads: Reads) -> AsyncIterator[Office]:
     """The office of another tenant."""
-    office = Office(writing, tenant=f"other-{next(_tenants)}", reads=reads)
+    office = Office(writer, tenant=f"other-{next(_tenants)}", reads=reads)
     yield office
     await office.check()
 
@@ -64,14 +64,6 @@ async def ask(database: str, bus: NatsServer) -> AsyncIterator[Asker]:
     """A queries worker of the module's own."""
     async with asking(database, bus.url) as asker:
         yield asker
-
-
-@pytest.fixture(scope="module")
-async def writer(database: str) -> AsyncIterator[asyncpg.Connection]:
-    """For rows that the worker is asked about."""
-    connection = await connect(database, WRITER)
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture

@@ -100,6 +100,15 @@ async def test_one_event(ask: Asker, writer: asyncpg.Connection, contact: uuid.U
     assert await ask.data("contact.timeline", **named(contact)) == [event]
 
 
+async def test_when_an_event_was_delivered_and_read(
+    ask: Asker, writer: asyncpg.Connection, contact: uuid.UUID
+) -> None:
+    event_id = await seed.event(writer, "a", contact, 1, delivered_at=seed.at(4), read_at=seed.at(5))
+    event = await ask.data("timeline.get", event_id=str(event_id))
+    assert (event["delivered_at"], event["read_at"]) == ("2026-01-01T00:04:00Z", "2026-01-01T00:05:00Z")
+    assert await ask.data("contact.timeline", **named(contact), visible_to="agent") == [event]
+
+
 async def test_unknown_events_and_contacts(
     ask: Asker, writer: asyncpg.Connection, contact: uuid.UUID
 ) -> None:

@@ -188,3 +188,10 @@ def find(change: Change, reference: Any) -> Person:
     if person is None:
         raise Refused("contact_not_found")
     return person
+
+
+def live(change: Change, data: dict[str, Any]) -> Person:
+    person = find(change, data.get("contact"))
+    if person.deleted:
+        raise Refused("contact_deleted")
+    return person

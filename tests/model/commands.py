@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
-from tests.model.change import Change, find
-from tests.model.decode import Meaning, parse_time
-from tests.model.people import FIELDS, Happening, Key, Person, Refused, key_of
+from tests.model import timeline
+from tests.model.change import Change, find, live
+from tests.model.decode import Meaning
+from tests.model.people import FIELDS, Key, Person, Refused, key_of
 
 STATUSES = {"active", "inactive", "blocked"}
-CATEGORIES = {
-    "general", "status", "pipeline", "assignment", "tag", "note", "session", "custom_field", "system", "notification",
-    "tracking",
-}  # fmt: skip
 NEW = {*FIELDS, "email", "phone", "status", "attributes", "tags", "identifiers", "region"}
 WHICH = {"contact", "channel", "identifier", "scope", "region"}
-RECORD = {
-    "contact", "type", "category", "priority", "title", "description", "payload", "metadata", "source", "triggered_by",
-    "integration_source", "session_id", "thread_id", "realtime", "visible_to_client", "visible_to_agent", "expires_at",
-    "occurred_at",
-}  # fmt: skip
-SOME = {"event_ids", "contact"}
-MOST_EVENTS = 500
 ALLOWED: dict[str, set[str]] = {
     "contact.create": NEW,
     "contact.upsert": NEW | {"contact", "mode"},
@@ -35,11 +23,11 @@ ALLOWED: dict[str, set[str]] = {
     "identifier.remove": WHICH,
     "identifier.verify": WHICH,
     "identifier.set_primary": WHICH,
-    "timeline.record": RECORD,
+    "timeline.record": timeline.RECORD,
     "timeline.record_many": {"events", "contact"},
-    "timeline.mark_delivered": SOME | {"reader", "expired"},
-    "timeline.mark_read": SOME | {"reader"},
-    "timeline.delete": SOME | {"reason"},
+    "timeline.mark_delivered": timeline.SOME | {"reader", "expired"},
+    "timeline.mark_read": timeline.SOME | {"reader"},
+    "timeline.delete": timeline.SOME | {"reason"},
 }
 
 
@@ -108,7 +96,7 @@ def _update(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
     if not isinstance(new, dict) or not set(new) <= NEW - {"identifiers", "region"}:
         raise Refused("invalid")
     _check(new)
-    person = _live(change, data)
+    person = live(change, data)
     if data.get("expected_version") not in (None, person.version):
         raise Refused("version_conflict")
     person = change.draft(person)
@@ -148,7 +136,7 @@ def _life(change: Change, data: dict[str, Any], *, deleted: bool) -> Person:
 
 def _add(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
     channel, key = _which(data)
-    person = change.draft(_live(change, data))
+    person = change.draft(live(change, data))
     if change.owner(key) not in (None, person):
         raise Refused("identifier_taken")
     change.silent_fields = True
@@ -160,7 +148,7 @@ def _add(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
 
 def _of(change: Change, data: dict[str, Any]) -> tuple[Person, tuple[Key, str]]:
     channel, key = _which(data)
-    person = change.draft(_live(change, data))
+    person = change.draft(live(change, data))
     if (key, channel) not in person.identifiers:
         raise Refused("identifier_not_found")
     change.silent_fields = True
@@ -185,90 +173,6 @@ def _verify(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
 def _set_primary(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
     person, at = _of(change, data)
     person.make_primary(person.identifiers[at])
-    return person
-
-
-def _record(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
-    if not data.get("type") or data.get("category") not in CATEGORIES:
-        raise Refused("invalid")
-    person = _live(change, data)
-    copied = RECORD - {"contact", "type", "category", "occurred_at"}
-    facts = {name: data[name] for name in copied if data.get(name) is not None}
-    facts.setdefault("triggered_by", meaning.actor)
-    facts["occurred_at"] = parse_time(data["occurred_at"]) if data.get("occurred_at") else meaning.time
-    change.write(person, data["type"], data["category"], **facts)
-    return person
-
-
-def _record_many(change: Change, meaning: Meaning, data: dict[str, Any]) -> None:
-    events = data.get("events")
-    if not isinstance(events, list) or not 1 <= len(events) <= MOST_EVENTS:
-        raise Refused("invalid")
-    for event in events:
-        try:
-            if not isinstance(event, dict) or not set(event) <= RECORD:
-                raise Refused("invalid")
-            named = {"contact": event.get("contact") or data.get("contact")}
-            _record(change, meaning, {**event, **named})
-        except Refused as refused:
-            change.refused.append(refused.code)
-            change.items.append("rejected")
-        else:
-            change.items.append("applied")
-
-
-def _some(change: Change, data: dict[str, Any]) -> list[tuple[Person, Happening]]:
-    """The events that the command names and that are there, each once."""
-    ids = data.get("event_ids")
-    if not isinstance(ids, list) or not 1 <= len(ids) <= MOST_EVENTS:
-        raise Refused("invalid")
-    try:
-        named = dict.fromkeys(str(uuid.UUID(each)) for each in ids)
-    except (ValueError, AttributeError):
-        raise Refused("invalid") from None
-    of = find(change, data["contact"]) if data.get("contact") is not None else None
-    found = [event for each in named if (event := change.event(each)) is not None]
-    return [(person, happening) for person, happening in found if of is None or person.number == of.number]
-
-
-def _of_reader(happening: Happening, data: dict[str, Any]) -> bool:
-    """Marks speak of the client where the client may see the event, else of an agent."""
-    if data.get("reader") not in (None, "client", "agent"):
-        raise Refused("invalid")
-    speaks_of = "client" if happening.facts.get("visible_to_client") else "agent"
-    return data.get("reader") in (None, speaks_of)
-
-
-def _mark_delivered(change: Change, meaning: Meaning, data: dict[str, Any]) -> None:
-    for person, happening in _some(change, data):
-        expires_at = happening.facts.get("expires_at")
-        expired = expires_at is not None and parse_time(expires_at) <= datetime.now(UTC)
-        if not _of_reader(happening, data) or "delivered" in happening.marks:
-            continue
-        if data.get("expired") and not expired:
-            continue
-        change.mark(person, "delivered", happening)
-        if data.get("expired"):
-            change.mark(person, "skipped", happening)
-
-
-def _mark_read(change: Change, meaning: Meaning, data: dict[str, Any]) -> None:
-    for person, happening in _some(change, data):
-        if _of_reader(happening, data) and "read" not in happening.marks:
-            change.mark(person, "read", happening)
-            if "delivered" not in happening.marks:
-                change.mark(person, "delivered", happening)
-
-
-def _delete_events(change: Change, meaning: Meaning, data: dict[str, Any]) -> None:
-    for person, happening in _some(change, data):
-        change.mark(person, "deleted", happening)
-
-
-def _live(change: Change, data: dict[str, Any]) -> Person:
-    person = find(change, data.get("contact"))
-    if person.deleted:
-        raise Refused("contact_deleted")
     return person
 
 
@@ -319,9 +223,9 @@ COMMANDS: dict[str, Callable[[Change, Meaning, dict[str, Any]], Person | None]] 
     "identifier.remove": _remove,
     "identifier.verify": _verify,
     "identifier.set_primary": _set_primary,
-    "timeline.record": _record,
-    "timeline.record_many": _record_many,
-    "timeline.mark_delivered": _mark_delivered,
-    "timeline.mark_read": _mark_read,
-    "timeline.delete": _delete_events,
+    "timeline.record": timeline.record,
+    "timeline.record_many": timeline.record_many,
+    "timeline.mark_delivered": timeline.mark_delivered,
+    "timeline.mark_read": timeline.mark_read,
+    "timeline.delete": timeline.delete,
 }

@@ -12,6 +12,8 @@ from contracts.queries import (
     TimelineSession,
     TimelineUndelivered,
 )
+from contracts.queries.contact import TimelineOf
+from contracts.queries.timeline import EventsQuery
 from contracts.reference import ContactReference
 from storage.errors import ReadTimeout
 from storage.reads import contacts, timeline
@@ -28,15 +30,6 @@ from storage.reads.paging import CursorError
 from storage.reads.session import TenantReads
 from workers.query_handlers.answer import Answer, Refusal, asked, bad_cursor, found, name_of, redirected
 from workers.query_handlers.context import Context
-
-Paged = (
-    ContactTimeline
-    | TimelineUndelivered
-    | TimelineSession
-    | TimelineByType
-    | TimelineByCategory
-    | TimelineSearch
-)
 
 
 async def get(context: Context, request: TimelineGet) -> Answer:
@@ -102,7 +95,7 @@ async def count(context: Context, request: TimelineCount) -> Answer:
     return Answer({"count": total.rows}, redirected(contact))
 
 
-def _narrowed(request: ContactTimeline | TimelineCount) -> EventFilter:
+def _narrowed(request: TimelineOf) -> EventFilter:
     return EventFilter(
         category=request.category,
         type=request.type,
@@ -121,7 +114,7 @@ async def _found(context: Context, reads: TenantReads, named: ContactReference) 
 
 async def _answer(
     context: Context,
-    request: Paged,
+    request: ContactTimeline | EventsQuery,
     narrowed: EventFilter,
     order: Order,
     named: ContactReference | None = None,
@@ -134,7 +127,7 @@ async def _answer(
 async def _page(
     context: Context,
     reads: TenantReads,
-    request: Paged,
+    request: ContactTimeline | EventsQuery,
     narrowed: EventFilter,
     order: Order,
     contact: contacts.Found | None,
