@@ -9,8 +9,8 @@ import asyncpg
 import orjson
 import pytest
 
+from storage.reads.events import CLIENT_NEVER_SEES, NAMES
 from storage.reads.session import Reads
-from storage.reads.timeline import CLIENT_NEVER_SEES, NAMES
 from tests.helpers import seed
 from tests.helpers.exporting import exported, rows
 from workers.exports import export as door
