@@ -216,6 +216,7 @@ class _Wait:
 def key_of(data: Mapping[str, Any]) -> str:
     """The key of a command: the contact that it names, else the strongest thing that it says of a new one, else "-".
 
+    Of a command of many: the contact that all its events name. Where they name several there is no order to keep.
     What cannot be read as a reference gives "-": the worker says what is wrong with it.
     """
     for reference in _references(data):
@@ -227,14 +228,19 @@ def key_of(data: Mapping[str, Any]) -> str:
 
 
 def _references(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    if data.get("contact"):
-        yield data["contact"]
+    named = data.get("contact")
+    events = data.get("events")
+    if isinstance(events, list):
+        of_each = [event.get("contact") or named for event in events if isinstance(event, Mapping)]
+        named = of_each[0] if of_each and all(each == of_each[0] for each in of_each) else None
+    if named:
+        yield named
     if data.get("external_id"):
         yield {"external_id": data["external_id"]}
     identifiers = data.get("identifiers")
     if isinstance(identifiers, list) and identifiers and isinstance(identifiers[0], Mapping):
-        named = identifiers[0]
-        yield {name: named[name] for name in ("channel", "identifier", "scope") if named.get(name)}
+        first = identifiers[0]
+        yield {name: first[name] for name in ("channel", "identifier", "scope") if first.get(name)}
     for name, channel in (("email", "email"), ("phone", "sms")):
         if data.get(name):
             yield {"channel": channel, "identifier": data[name]}

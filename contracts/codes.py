@@ -152,7 +152,9 @@ QUERY_ERRORS: Final[Mapping[QueryError, Explained]] = {
     QueryError.TOO_LARGE: Explained(
         "The request, or its answer, is larger than is taken.", "Ask for a smaller page."
     ),
-    QueryError.TIMEOUT: Explained("The query took too long.", "Narrow it."),
+    QueryError.TIMEOUT: Explained(
+        "The query took too long.", "Narrow it; a timeline.search by `since` or `contact`."
+    ),
     QueryError.UNAVAILABLE: Explained(
         "The database is out of reach.", "Ask again; operators: see `/readyz`."
     ),

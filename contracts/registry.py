@@ -23,7 +23,13 @@ from contracts.commands.identifier import (
     IdentifierVerify,
 )
 from contracts.commands.search import SearchRebuild
-from contracts.commands.timeline import TimelineRecord
+from contracts.commands.timeline import (
+    TimelineDelete,
+    TimelineMarkDelivered,
+    TimelineMarkRead,
+    TimelineRecord,
+    TimelineRecordMany,
+)
 from contracts.documents import ContactDocument, Document, SearchHit, TimelineDocument
 from contracts.events.base import Event
 from contracts.events.contact import (
@@ -32,6 +38,7 @@ from contracts.events.contact import (
     ContactRejected,
     ContactRestored,
     ContactTagged,
+    ContactTimelineChanged,
     ContactUntagged,
     ContactUpdated,
 )
@@ -45,10 +52,18 @@ from contracts.queries import (
     MessageStatus,
     Query,
     SearchStatus,
+    TimelineByCategory,
+    TimelineByType,
+    TimelineCount,
     TimelineGet,
+    TimelineSearch,
+    TimelineSession,
+    TimelineUndelivered,
 )
 from contracts.queries.answers import (
     ContactMeta,
+    CountDocument,
+    EventsMeta,
     ListMeta,
     MessageStatusDocument,
     Meta,
@@ -74,6 +89,10 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
         IdentifierVerify,
         IdentifierSetPrimary,
         TimelineRecord,
+        TimelineRecordMany,
+        TimelineMarkDelivered,
+        TimelineMarkRead,
+        TimelineDelete,
         SearchRebuild,
     )
 }
@@ -88,6 +107,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
             ContactRestored,
             ContactTagged,
             ContactUntagged,
+            ContactTimelineChanged,
             ContactRejected,
         )
     },
@@ -113,6 +133,12 @@ QUERIES: Final[Mapping[str, QueryEntry]] = {
         QueryEntry(ContactSearch, SearchHit, SearchMeta, many=True),
         QueryEntry(ContactTimeline, TimelineDocument, TimelineMeta, many=True),
         QueryEntry(TimelineGet, TimelineDocument, Meta),
+        QueryEntry(TimelineUndelivered, TimelineDocument, EventsMeta, many=True),
+        QueryEntry(TimelineSession, TimelineDocument, EventsMeta, many=True),
+        QueryEntry(TimelineByType, TimelineDocument, EventsMeta, many=True),
+        QueryEntry(TimelineByCategory, TimelineDocument, EventsMeta, many=True),
+        QueryEntry(TimelineSearch, TimelineDocument, EventsMeta, many=True),
+        QueryEntry(TimelineCount, CountDocument, ContactMeta),
         QueryEntry(MessageStatus, MessageStatusDocument, Meta),
         QueryEntry(SearchStatus, SearchStatusDocument, Meta),
     )

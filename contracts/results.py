@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -19,6 +19,17 @@ class ItemResult(BaseModel):
     timeline_event_id: uuid.UUID | None = None
 
 
+class EventResult(BaseModel):
+    """What became of one event of timeline.record_many; the items are in the order of its ``events``."""
+
+    status: Literal[OutcomeStatus.APPLIED, OutcomeStatus.REJECTED]
+    contact_id: uuid.UUID | None = None
+    timeline_event_id: uuid.UUID | None = None
+    code: str | None = None
+    message: str | None = None
+    details: dict[str, Any] | None = None
+
+
 class Result(BaseModel):
     """What became of a message. Fields that do not apply are left out; ``first`` is a duplicate's first outcome."""
 
@@ -26,7 +37,7 @@ class Result(BaseModel):
     contact_id: uuid.UUID | None = None
     version: int | None = None
     created: bool | None = None
-    items: list[ItemResult] | None = None
+    items: list[ItemResult | EventResult] | None = None
     code: str | None = None
     message: str | None = None
     details: dict[str, Any] | None = None

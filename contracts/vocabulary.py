@@ -47,6 +47,13 @@ class Source(StrEnum):
     INTEGRATION = "integration"
 
 
+class Audience(StrEnum):
+    """Who may see a timeline event."""
+
+    CLIENT = "client"
+    AGENT = "agent"
+
+
 class EventType(StrEnum):
     """The predefined timeline event types; others are allowed."""
 

@@ -9,6 +9,9 @@ for each other in a circle:
 Found is not locked: what ``load`` found without a lock is compared with what it reads under the lock, and any difference
 raises ``Restart``. A key that was free and is taken by the time it is inserted raises ``Restart`` as well. So a batch either
 commits on a state that it saw whole, or begins again.
+
+Timeline events that are marked or deleted have no place of their own in that order: whoever writes them has their contacts
+locked.
 """
 
 from __future__ import annotations
@@ -20,12 +23,13 @@ from datetime import datetime
 
 import asyncpg
 
-from storage import contacts, identities, inbox, tags, timeline
+from storage import contacts, identities, inbox, marks, tags, timeline
 from storage.contacts import ContactKey
 from storage.errors import Restart
 from storage.identities import Lookup
 from storage.inbox import SeenKey
-from storage.rows import Consent, Contact, Identifier, MessageStatus, TimelineEvent
+from storage.marks import EventKey
+from storage.rows import Consent, Contact, EventState, Identifier, MessageStatus, TimelineEvent
 from storage.search import state
 from storage.tags import TagMapping
 
@@ -39,6 +43,7 @@ class Wanted:
     external_ids: set[tuple[str, str]] = field(default_factory=set)
     identifiers: set[Lookup] = field(default_factory=set)
     tags: bool = False  # whether any message looks at tags
+    event_ids: set[EventKey] = field(default_factory=set)  # to be marked or deleted
     rebuilds: set[str] = field(default_factory=set)  # tenants whose contacts are to be indexed anew
 
 
@@ -52,6 +57,7 @@ class Loaded:
     external_ids: dict[tuple[str, str], uuid.UUID]
     owners: dict[Lookup, dict[str, uuid.UUID]]  # scope -> contact
     contacts: dict[ContactKey, Contact]
+    events: dict[EventKey, EventState] = field(default_factory=dict)  # their contacts are among the locked
     rebuilds: Mapping[str | None, uuid.UUID] = field(
         default_factory=dict
     )  # by tenant: the one that has not ended
@@ -71,6 +77,8 @@ class Changes:
     tags_added: list[TagMapping] = field(default_factory=list)
     tags_removed: list[TagMapping] = field(default_factory=list)
     events: list[TimelineEvent] = field(default_factory=list)
+    events_marked: list[EventState] = field(default_factory=list)
+    events_deleted: list[EventState] = field(default_factory=list)
     consents: list[Consent] = field(default_factory=list)
     statuses: list[MessageStatus] = field(default_factory=list)
     rebuilds: dict[str, uuid.UUID] = field(default_factory=dict)  # asked for, by tenant
@@ -86,10 +94,12 @@ async def load(connection: asyncpg.Connection, wanted: Wanted) -> Loaded:
     )
     external_ids = {key: answers for key, (_, answers) in found.items()}
     owners = await identities.owners(connection, sorted(wanted.identifiers)) if wanted.identifiers else {}
+    found_events = await marks.find(connection, sorted(wanted.event_ids)) if wanted.event_ids else {}
 
     keys = {(tenant, answers) for (tenant, _), answers in answering.items()}
     keys |= {(tenant, answers) for (tenant, _), answers in external_ids.items()}
     keys |= {(lookup.tenant_id, owner) for lookup, by_scope in owners.items() for owner in by_scope.values()}
+    keys |= {(tenant, event.contact_id) for (tenant, _), event in found_events.items()}
     locked: dict[ContactKey, Contact] = {}
     if keys:
         in_order = sorted(keys)
@@ -100,8 +110,11 @@ async def load(connection: asyncpg.Connection, wanted: Wanted) -> Loaded:
             for tenant, contact_id, name in await tags.of_contacts(connection, in_order):
                 contact = locked[tenant, contact_id]
                 contact.tags = contact.tags | {name}
+    events = await marks.read(connection, found_events) if found_events else {}
+    if any(event.contact_id != found_events[key].contact_id for key, event in events.items()):
+        raise Restart("the contact of a timeline event was merged meanwhile, or no longer is")
     rebuilds = await state.unfinished(connection, wanted.rebuilds) if wanted.rebuilds else {}
-    loaded = Loaded(at, first_outcomes, answering, external_ids, owners, locked, rebuilds)
+    loaded = Loaded(at, first_outcomes, answering, external_ids, owners, locked, events, rebuilds)
     _verify(loaded, {key for key, (named, answers) in found.items() if named == answers})
     redirected = sorted(key for key, (named, answers) in found.items() if named != answers)
     if redirected and await contacts.find_external(connection, redirected) != {
@@ -138,6 +151,8 @@ async def persist(connection: asyncpg.Connection, changes: Changes) -> None:
     await tags.add(connection, changes.tags_added, changes.at)
     await tags.remove(connection, changes.tags_removed)
     await timeline.insert_events(connection, changes.events)
+    await marks.mark(connection, changes.events_marked)
+    await marks.delete(connection, changes.events_deleted)
     await timeline.upsert_statuses(connection, changes.statuses)
     await timeline.upsert_consents(connection, changes.consents)
     if changes.rebuilds and not await state.insert(connection, changes.rebuilds.items()):

@@ -128,6 +128,24 @@ class TimelineEvent:
     expires_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EventState:
+    """What commands may still change of a timeline event, and what they decide it by."""
+
+    id: uuid.UUID
+    tenant_id: str
+    contact_id: uuid.UUID  # the contact that answers: after a merge the survivor
+    created_at: datetime
+    visible_to_client: bool
+    visible_to_agent: bool
+    expires_at: datetime | None
+    delivered_at: datetime | None = None
+    read_at: datetime | None = None
+    skipped: bool = (
+        False  # marked just now because it had expired; what was skipped before shows in its metadata alone
+    )
+
+
 @dataclass(slots=True)
 class Consent:
     """One row of contact_consents: the latest word of a contact for a channel and purpose."""

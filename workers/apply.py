@@ -91,11 +91,7 @@ def _fold(
             message=rejection.message,
             details=rejection.details,
         )
-        events.append(
-            effects.rejected(
-                origin, rejection.code, rejection.message, rejection.details, rejection.contact_id
-            )
-        )
+        events.append(effects.rejected(origin, rejection))
     except Exception as error:  # noqa: BLE001 - whatever a handler raises is one message's harm
         where = _where(error)
         log.error(

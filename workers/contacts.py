@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from contracts.commands.base import Command as CommandModel
 from contracts.commands.base import validation_errors
 from contracts.commands.search import SearchRebuild
+from contracts.commands.timeline import EventsCommand, TimelineRecordMany
 from contracts.registry import COMMANDS
 from ops.settings import Settings
 from storage.batch import Wanted
@@ -22,7 +23,7 @@ from workers.directory import Rejection, Scratch
 from workers.engine.record import Applied, Outcome, Record, Undecodable
 from workers.handlers import contact, identifier, search, timeline
 from workers.handlers.claim import Claim
-from workers.handlers.command import Prepared, claim, refer
+from workers.handlers.command import Prepared, claim, refer, refusal
 from workers.message import Decoded, check_version, open_record
 
 HANDLERS: Mapping[str, Callable[[Scratch, Prepared], Outcome]] = {
@@ -36,6 +37,10 @@ HANDLERS: Mapping[str, Callable[[Scratch, Prepared], Outcome]] = {
     "identifier.verify": identifier.verify,
     "identifier.set_primary": identifier.set_primary,
     "timeline.record": timeline.record,
+    "timeline.record_many": timeline.record_many,
+    "timeline.mark_delivered": timeline.mark_delivered,
+    "timeline.mark_read": timeline.mark_read,
+    "timeline.delete": timeline.delete,
     "search.rebuild": search.rebuild,
 }
 
@@ -55,13 +60,20 @@ class Command(Decoded):
             wanted.rebuilds.add(self.tenant)
             return
         wanted.tags = True
-        for key in self._keys(self.prepared):
+        for prepared in (self.prepared, *self.prepared.parts):
+            if isinstance(prepared, Prepared):
+                self._want(wanted, prepared)
+
+    def _want(self, wanted: Wanted, prepared: Prepared) -> None:
+        for key in self._keys(prepared):
             wanted.identifiers.add(Lookup(self.tenant, key.kind, key.identifier))
-        reference = self.prepared.reference
+        reference, model = prepared.reference, prepared.model
         if reference is not None and reference.id is not None:
             wanted.contact_ids.add((self.tenant, reference.id))
-        named = (reference.external_id if reference else None, _external_id(self.prepared.model))
+        named = (reference.external_id if reference else None, _external_id(model))
         wanted.external_ids |= {(self.tenant, external_id) for external_id in named if external_id}
+        if isinstance(model, EventsCommand):
+            wanted.event_ids |= {(self.tenant, event_id) for event_id in model.event_ids}
 
     @staticmethod
     def _keys(prepared: Prepared) -> Iterator[IdentifierKey]:
@@ -98,16 +110,15 @@ class Commands:
                 model.model_validate(opened.envelope.data), self._settings.region(opened.tenant)
             )
         except ValidationError as error:
-            errors = validation_errors(error)
-            prepared = Rejection(
-                "invalid", "; ".join(f"{e['field']}: {e['message']}" for e in errors), {"errors": errors}
-            )
+            prepared = refusal(validation_errors(error))
         except Rejection as rejection:
             prepared = rejection
         return Command(opened, name, prepared)
 
     @staticmethod
     def _prepare(model: CommandModel, region: str | None) -> Prepared:
+        if isinstance(model, TimelineRecordMany):
+            return Prepared(model, parts=tuple(timeline.parts(model, region)))
         region = getattr(model, "region", None) or region
         reference = getattr(model, "contact", None)
         return Prepared(model, refer(reference, region) if reference else None, tuple(_claims(model, region)))

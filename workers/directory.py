@@ -7,7 +7,7 @@ took it over, so a message that is rejected or fails half-way leaves no trace. N
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,17 @@ from storage.contacts import ContactKey
 from storage.identities import Lookup
 from storage.ids import uuid7
 from storage.inbox import SeenKey
-from storage.rows import Consent, Contact, Identifier, IdentifierKey, MessageStatus, TimelineEvent
+from storage.rows import (
+    Consent,
+    Contact,
+    EventState,
+    Identifier,
+    IdentifierKey,
+    MessageStatus,
+    TimelineEvent,
+)
+from workers.draft import Draft, Entry
+from workers.marks import EventChange, Marks
 
 
 class Rejection(Exception):
@@ -36,43 +46,6 @@ class Rejection(Exception):
         self.contact_id = contact_id
 
 
-@dataclass(slots=True)
-class Entry:
-    """A timeline event on its way: what is None is filled in when the message's changes are settled."""
-
-    type: str
-    category: str
-    payload: dict[str, Any] = field(default_factory=dict)
-    occurred_at: datetime | None = None
-    title: str | None = None
-    description: str | None = None
-    priority: str = "normal"
-    metadata: dict[str, Any] = field(default_factory=dict)
-    source: str | None = None
-    triggered_by: str | None = None
-    integration_source: str | None = None
-    session_id: str | None = None
-    thread_id: str | None = None
-    realtime: bool = False
-    visible_to_client: bool = False
-    visible_to_agent: bool = True
-    expires_at: datetime | None = None
-    id: uuid.UUID = field(default_factory=uuid7)
-
-
-@dataclass(slots=True)
-class Draft:
-    """One contact as a message leaves it. ``before`` is None for a contact that the message made."""
-
-    before: Contact | None
-    after: Contact
-    changed: bool = (
-        False  # whether the document may differ; False: only the timeline and last_contact_at moved
-    )
-    entries: list[Entry] = field(default_factory=list)
-    reason: str | None = None  # of a deletion or a restoration
-
-
 class Directory:
     """Contacts and who owns which identifier, as the messages of the batch so far left them."""
 
@@ -86,6 +59,7 @@ class Directory:
         self.seen: dict[SeenKey, str] = loaded.first_outcomes
         self.taken: dict[SeenKey, str] = {}
         self.events: list[TimelineEvent] = []
+        self.marks = Marks(loaded.events, self.events)
         self.consents: list[Consent] = []
         self.statuses: list[MessageStatus] = []
         self.rebuilds: dict[str, uuid.UUID] = {}  # asked for, by tenant
@@ -122,6 +96,7 @@ class Directory:
             if draft.changed:
                 self._index(tenant, draft)
         self.events += scratch.events
+        self.marks.adopt(scratch.event_changes.values())
         self.consents += scratch.consents
         self.statuses += scratch.statuses
         if scratch.rebuild is not None:
@@ -147,6 +122,8 @@ class Directory:
         changes = Changes(
             self.at,
             events=self.events,
+            events_marked=self.marks.marked(),
+            events_deleted=self.marks.deleted(),
             consents=self.consents,
             statuses=self.statuses,
             rebuilds=self.rebuilds,
@@ -185,6 +162,8 @@ class Scratch:
         self.directory = directory
         self.drafts: dict[uuid.UUID, Draft] = {}
         self.events: list[TimelineEvent] = []
+        self.event_changes: dict[uuid.UUID, EventChange] = {}
+        self.rejections: list[Rejection] = []  # of parts of the message; the rest of it applies
         self.consents: list[Consent] = []
         self.statuses: list[MessageStatus] = []
         self.rebuild: uuid.UUID | None = (
@@ -253,6 +232,14 @@ class Scratch:
     def record(self, contact_id: uuid.UUID, entry: Entry) -> None:
         """Write a timeline event of the contact."""
         self.draft(contact_id).entries.append(entry)
+
+    def event(self, event_id: uuid.UUID) -> EventState | None:
+        """The timeline event as earlier messages left it."""
+        return self.directory.marks.event((self.tenant, event_id))
+
+    def change_event(self, change: EventChange) -> None:
+        """Mark a timeline event or delete it; a message does so once to each."""
+        self.event_changes[change.before.id] = change
 
     def touch(self, contact_id: uuid.UUID, at: datetime) -> None:
         """A message was received or sent: last_contact_at is the latest of them, in whatever order they come."""

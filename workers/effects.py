@@ -19,7 +19,9 @@ from contracts import subjects
 from storage.ids import uuid7
 from storage.outbox import OutboundEvent
 from storage.rows import Contact, Identifier, TimelineEvent
-from workers.directory import Draft, Entry, Scratch
+from workers import marks
+from workers.directory import Rejection, Scratch
+from workers.draft import Draft, Entry
 
 SOURCE = "rollcall"
 JSON_OPTIONS = orjson.OPT_UTC_Z
@@ -215,6 +217,12 @@ def settle(scratch: Scratch, origin: Origin) -> list[OutboundEvent]:
             outbound.append(
                 _outbound(f"timeline.{event.category}", event.id, data, contact_id, origin, scratch.at, shard)
             )
+    for contact_id, data in marks.told(scratch.event_changes.values(), scratch.at):
+        shard = subjects.shard_of(contact_id)
+        outbound.append(
+            _outbound("contact.timeline_changed", uuid7(), data, contact_id, origin, scratch.at, shard)
+        )
+    outbound += [rejected(origin, rejection) for rejection in scratch.rejections]
     return outbound
 
 
@@ -307,17 +315,16 @@ def timeline_document(event: TimelineEvent) -> dict[str, Any]:
     }
 
 
-def rejected(
-    origin: Origin, code: str, message: str, details: Any, contact_id: uuid.UUID | None
-) -> OutboundEvent:
+def rejected(origin: Origin, rejection: Rejection) -> OutboundEvent:
     """``contact.rejected``: what a sender that did not ask for a result can still read."""
+    contact_id = rejection.contact_id
     data = {
         "contact_id": str(contact_id) if contact_id else None,
         "type": origin.kind,
         "message_id": origin.message_id,
-        "code": code,
-        "message": message,
-        "details": details,
+        "code": rejection.code,
+        "message": rejection.message,
+        "details": rejection.details,
     }
     shard = subjects.shard_of(contact_id) if contact_id else 0
     return _outbound("contact.rejected", uuid7(), data, contact_id, origin, origin.time, shard)

@@ -25,6 +25,7 @@ from contracts.registry import QUERIES
 from contracts.subjects import SubjectError
 from ops import metrics
 from ops.logging import Operation, get_logger
+from storage.errors import ReadTimeout
 from storage.postgres import READER, engine
 from storage.reads.session import Reads
 from workers.query_handlers import HANDLERS
@@ -183,10 +184,10 @@ def _refusal(error: Exception) -> Refusal:
         return error
     if isinstance(error, ValidationError):
         return invalid(validation_errors(error))
+    if isinstance(error, ReadTimeout):
+        return Refusal("timeout", "the query took too long; narrow it")
     driver = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else None
     state = str(getattr(driver, "sqlstate", None) or "")
-    if state == "57014":
-        return Refusal("timeout", "the query took too long; narrow it")
     if isinstance(error, OverflowError) or isinstance(driver, asyncpg.DataError) or state.startswith("22"):
         return invalid([{"field": "data", "message": "a value is out of range"}])
     if (

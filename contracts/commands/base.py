@@ -29,12 +29,19 @@ class Command(BaseModel):
     VERSION: ClassVar[str] = "1.0"
 
 
-def validation_errors(error: ValidationError) -> list[dict[str, str]]:
-    """One ``{"field", "message"}`` a fault, the field dotted; values that were given are never quoted."""
+def validation_errors(
+    error: ValidationError, *, within: tuple[str | int, ...] = (), most: int = FAULTS
+) -> list[dict[str, str]]:
+    """One ``{"field", "message"}`` a fault, the field dotted; values that were given are never quoted.
+
+    ``within``: where in the message the model stands, for one that is a part of it.
+    """
     errors = []
-    for fault in error.errors(include_url=False, include_input=False)[:FAULTS]:
-        field = ".".join(str(part) for part in fault["loc"] if part != "[key]") or "data"
+    for fault in error.errors(include_url=False, include_input=False)[:most]:
+        place = (*within, *fault["loc"])
+        field = ".".join(str(part) for part in place if part != "[key]") or "data"
         message = _MESSAGES.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
+        message = message.replace(" after validation", "", 1)
         for words in ("Input should", "String should", "List should", "Dictionary should"):
             message = message.replace(words, "must", 1)
         errors.append({"field": field[:FIELD_CHARACTERS], "message": message})

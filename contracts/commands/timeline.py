@@ -1,21 +1,23 @@
-"""timeline.record."""
+"""timeline.record, record_many, mark_delivered, mark_read, delete."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import uuid
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, SkipValidation
 
 from contracts.commands.base import Command
-from contracts.fields import Flag, Moment, Text100, Text128, Text255
+from contracts.fields import Flag, Moment, Text100, Text128, Text255, Text500
 from contracts.reference import ContactReference
-from contracts.vocabulary import Category, Priority, Source
+from contracts.vocabulary import Audience, Category, Priority, Source
+
+MOST_EVENTS = 500  # of one command
 
 
-class TimelineRecord(Command):
-    """Write an event on a contact's timeline. Its version stays."""
+class EventFields(Command):
+    """What a command says of an event on a timeline."""
 
-    TYPE: ClassVar[str] = "timeline.record"
-
-    contact: ContactReference
     type: Text100
     category: Category = Category.GENERAL
     priority: Priority = Priority.NORMAL
@@ -33,3 +35,65 @@ class TimelineRecord(Command):
     visible_to_agent: Flag = True
     expires_at: Moment | None = None
     occurred_at: Moment | None = None
+
+
+class TimelineRecord(EventFields):
+    """Write an event on a contact's timeline. Its version stays."""
+
+    TYPE: ClassVar[str] = "timeline.record"
+
+    contact: ContactReference
+
+
+class EventOfMany(EventFields):
+    """One event of timeline.record_many. Without a contact of its own it is the command's ``contact`` that it is about."""
+
+    contact: ContactReference | None = None
+
+
+class TimelineRecordMany(Command):
+    """Write events on timelines. One that is refused is refused alone; the result's ``items`` say what became of each."""
+
+    TYPE: ClassVar[str] = "timeline.record_many"
+
+    # Taken as they come, so that a fault in one refuses the events that it is in, and not the command.
+    contact: SkipValidation[ContactReference] | None = None
+    events: Annotated[list[SkipValidation[EventOfMany]], Field(min_length=1, max_length=MOST_EVENTS)]
+
+
+class EventsCommand(Command):
+    """Which events. With ``contact`` only those of that contact; others count as unknown."""
+
+    event_ids: Annotated[list[uuid.UUID], Field(min_length=1, max_length=MOST_EVENTS)]
+    contact: ContactReference | None = None
+
+
+class MarkCommand(EventsCommand):
+    """``reader`` says who had the events, and leaves alone those that speak of the other; without it all are marked."""
+
+    reader: Audience | None = None
+
+
+class TimelineMarkDelivered(MarkCommand):
+    """Mark events delivered, each once. The result's ``details`` hold the ids ``marked`` and the ids ``unknown``.
+
+    ``expired``: nobody was there in time. Only events that have expired are marked; their metadata says "skipped": "expired".
+    """
+
+    TYPE: ClassVar[str] = "timeline.mark_delivered"
+
+    expired: Flag = False
+
+
+class TimelineMarkRead(MarkCommand):
+    """Mark events read, each once, and delivered where they were not. ``details`` as of timeline.mark_delivered."""
+
+    TYPE: ClassVar[str] = "timeline.mark_read"
+
+
+class TimelineDelete(EventsCommand):
+    """Delete events for good. The result's ``details`` hold the ids ``deleted`` and the ids ``unknown``."""
+
+    TYPE: ClassVar[str] = "timeline.delete"
+
+    reason: Text500 | None = None

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from contracts.documents import ContactDocument, Document
 from contracts.events.base import ContactEvent, Event
+from contracts.fields import Moment
 from contracts.vocabulary import RejectionCode
 
 
@@ -65,8 +66,28 @@ class ContactUntagged(ContactEvent):
     tag: str
 
 
+class ContactTimelineChanged(Event):
+    """Events on the contact's timeline were delivered, read or deleted, by their ids; its version stays.
+
+    ``at`` is the delivered_at and read_at that they now have. ``skipped`` are those of ``delivered`` that expired before
+    anybody could be told: their metadata has "skipped": "expired". The last two say which of the ids each audience may know of.
+    """
+
+    TYPE: ClassVar[str] = "contact.timeline_changed"
+
+    contact_id: uuid.UUID
+    delivered: list[uuid.UUID]
+    read: list[uuid.UUID]
+    deleted: list[uuid.UUID]
+    skipped: list[uuid.UUID]
+    reason: str | None
+    at: Moment
+    visible_to_client: list[uuid.UUID]
+    visible_to_agent: list[uuid.UUID]
+
+
 class ContactRejected(Event):
-    """A command was refused. ``type`` and ``message_id`` are the command's; without a contact the key is ``-``."""
+    """A command was refused, or an event of timeline.record_many. ``type`` and ``message_id`` are the command's; without a contact the key is ``-``."""
 
     TYPE: ClassVar[str] = "contact.rejected"
 

@@ -4,7 +4,15 @@ from contracts.queries.base import Answer, Failure, Query
 from contracts.queries.contact import ContactFind, ContactGet, ContactList, ContactTimeline
 from contracts.queries.message import MessageStatus
 from contracts.queries.search import ContactSearch, SearchStatus
-from contracts.queries.timeline import TimelineGet
+from contracts.queries.timeline import (
+    TimelineByCategory,
+    TimelineByType,
+    TimelineCount,
+    TimelineGet,
+    TimelineSearch,
+    TimelineSession,
+    TimelineUndelivered,
+)
 
 __all__ = [
     "Answer",
@@ -17,5 +25,11 @@ __all__ = [
     "MessageStatus",
     "Query",
     "SearchStatus",
+    "TimelineByCategory",
+    "TimelineByType",
+    "TimelineCount",
     "TimelineGet",
+    "TimelineSearch",
+    "TimelineSession",
+    "TimelineUndelivered",
 ]

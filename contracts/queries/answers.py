@@ -54,11 +54,16 @@ class SearchMeta(Meta):
     total_pages: int | None = None
 
 
-class TimelineMeta(ContactMeta):
-    """``next_cursor`` is null at the end; ``total`` comes where it was asked for."""
+class EventsMeta(ContactMeta):
+    """``next_cursor`` is null at the end."""
 
     limit: int
     next_cursor: str | None
+
+
+class TimelineMeta(EventsMeta):
+    """``total`` comes where it was asked for."""
+
     total: int | None = None
     total_is: Literal["exact", "at_least"] | None = None
 
@@ -96,6 +101,12 @@ class SearchStatusDocument(Document):
     lag_s: float | None
     rebuild: RebuildProgress | None
     jobs: list[SearchJob]
+
+
+class CountDocument(Document):
+    """How many there are, exactly."""
+
+    count: int
 
 
 class MessageStatusDocument(Document):

@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 from contracts.fields import Flag, Moment, Text100, Text255, Whole
 from contracts.queries.base import Query
 from contracts.reference import Channel, ContactReference, ExternalId, RawIdentifier, Scope
-from contracts.vocabulary import Category, ContactStatus, Source
+from contracts.vocabulary import Audience, Category, ContactStatus, Source
 
 Cursor = Annotated[str, Field(min_length=1, max_length=2000)]
+Limit = Annotated[Whole, Field(ge=1, le=200)]
 
 
 class ContactGet(Query):
@@ -69,18 +70,23 @@ class ContactList(Query):
     cursor: Cursor | None = None
 
 
-class ContactTimeline(Query):
-    """A contact's timeline, newest first by (occurred_at, sequence); expired events are hidden."""
-
-    NAME: ClassVar[str] = "contact.timeline"
+class TimelineOf(Query):
+    """Which events of a contact's timeline; ``since`` is included, ``until`` is not."""
 
     contact: ContactReference
-    limit: Annotated[Whole, Field(ge=1, le=200)] = 50
-    cursor: Cursor | None = None
     category: Category | None = None
     type: Text100 | None = None
     source: Source | None = None
     since: Moment | None = None
     until: Moment | None = None
-    visible_to: Literal["client", "agent"] | None = None
+    visible_to: Audience | None = None
+
+
+class ContactTimeline(TimelineOf):
+    """A contact's timeline, newest first by (occurred_at, sequence); expired events are hidden."""
+
+    NAME: ClassVar[str] = "contact.timeline"
+
+    limit: Limit = 50
+    cursor: Cursor | None = None
     total: Flag = False

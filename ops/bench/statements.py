@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,7 +44,8 @@ async def count(dsn: str, stream: str) -> dict[str, int]:
             created,
         )
         for size in (1, 500, *SIZES):  # the first two prepare
-            records = [_record(stream, position + n + 1, created) for n in range(size)]
+            events = await _events(owner)
+            records = [_record(stream, position + n + 1, created, events) for n in range(size)]
             batch: Batch[Any] = Batch([decode(processor, record) for record in records])
             before = await owner.fetchval(COUNT)
             await unit.commit(writer, created, {0: position}, batch)
@@ -55,22 +57,35 @@ async def count(dsn: str, stream: str) -> dict[str, int]:
     return {str(size): counts[str(size)] for size in SIZES}
 
 
-def _record(stream: str, n: int, at: datetime) -> Record:
+async def _events(owner: asyncpg.Connection) -> dict[str, list[str]]:
+    """By tenant: ids of timeline events that are there, and one that is not."""
+    events: dict[str, list[str]] = {}
+    for row in await owner.fetch("select tenant_id, id::text from contact_events order by id"):
+        events.setdefault(row["tenant_id"], [new_id()]).append(row["id"])
+    return events
+
+
+def _record(stream: str, n: int, at: datetime, events: Mapping[str, Sequence[str]]) -> Record:
     who = person(n % 400 + n // 400 * 300)  # some known from earlier batches, some new
     if stream == "WEBHOOK":
         change = status(who, n, "read") if n % 3 == 0 else text(who, n)
         return Record(stream, 0, n, subject(who), {}, body(who, f"statements-{n}", change), at)
-    name, data = _command(n, who.number)
+    name, data = _command(n, who.number, events.get(who.tenant, [new_id()]))
     message = Envelope(new_id(), "bench", f"command.{name}", data, at)
     return Record(stream, 0, n, subjects.command(name, who.tenant), {}, dump(message), at)
 
 
-def _command(n: int, number: str) -> tuple[str, dict[str, object]]:
+def _command(n: int, number: str, events: Sequence[str]) -> tuple[str, dict[str, object]]:
     about = {"channel": "sms", "identifier": "+" + number}
+    some: dict[str, object] = {"event_ids": [events[(n + k) % len(events)] for k in range(3)]}
     kinds: tuple[tuple[str, dict[str, object]], ...] = (
         ("contact.upsert", {"phone": "+" + number, "first_name": f"Name {n}", "tags": ["a", f"tag {n % 7}"]}),
         ("contact.update", {"contact": about, "set": {"attributes": {"n": n}, "tags": [f"tag {n % 5}"]}}),
         ("identifier.add", {"contact": about, "channel": "email", "identifier": f"n{n}@example.com"}),
         ("timeline.record", {"contact": about, "type": "note_added", "payload": {"n": n}}),
+        ("timeline.record_many", {"contact": about, "events": [{"type": "note_added"}, {"type": "x"}, {}]}),
+        ("timeline.mark_delivered", some),
+        ("timeline.mark_read", some),
+        ("timeline.delete", {"event_ids": [events[n % len(events)]]}),
     )
     return kinds[n % len(kinds)]

@@ -195,10 +195,17 @@ def _summary(answer: dict[str, Any]) -> str:
             f"{about['code']}: {about.get('message', '') if len(errors) < 2 else f'{len(errors)} fields'}"
         )
     lines = [" ".join(words)]
-    lines += [
-        f"  {item.get('dedupe_key')} {item.get('status')} contact {item.get('contact_id')}"
-        for item in answer.get("items") or ()
-    ]
+    lines += [f"  {_item(n, item)}" for n, item in enumerate(answer.get("items") or ())]
     if len(errors) > 1:
         lines += [f"  {error.get('field')}: {error.get('message')}" for error in errors]
     return "\n".join(lines)
+
+
+def _item(n: int, item: dict[str, Any]) -> str:
+    """Of a webhook by its dedupe key, of a command of many by its place."""
+    about = f"{item.get('dedupe_key') or f'events.{n}'} {item.get('status')}"
+    return (
+        f"{about} {item['code']}: {item['message']}"
+        if "code" in item
+        else f"{about} contact {item.get('contact_id')}"
+    )

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import BigInteger, Uuid, bindparam, func, or_, select
 
 from storage.reads.contacts import TENANT
+from storage.reads.events import FIELDS, UNEXPIRED, document
 from storage.reads.session import TenantReads
-from storage.reads.timeline import FIELDS, UNEXPIRED, document
 from storage.tables import contact_events, contacts
 from storage.tables.metadata import INSTANT
 

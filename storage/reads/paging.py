@@ -58,12 +58,11 @@ def _checksum(asked: Mapping[str, Any], body: bytes) -> bytes:
     return hashlib.blake2b(of + b"\0" + body, digest_size=_CHECKSUM).digest()
 
 
-async def count(reads: TenantReads, matching: Select[Any], *, exact: bool) -> Total:
-    """How many rows match; up to EXACT_TO of them unless ``exact``."""
+async def count(reads: TenantReads, matching: Select[Any], *, exact: bool, **parameters: Any) -> Total:
+    """How many rows match; up to EXACT_TO of them unless ``exact``. The parameters are those of ``matching``."""
     if exact:
-        return Total(
-            await reads.scalar(select(func.count()).select_from(matching.subquery())), at_least=False
-        )
+        whole = select(func.count()).select_from(matching.subquery())
+        return Total(await reads.scalar(whole, **parameters), at_least=False)
     some = matching.limit(literal(EXACT_TO + 1)).subquery()
-    found = await reads.scalar(select(func.count()).select_from(some))
+    found = await reads.scalar(select(func.count()).select_from(some), **parameters)
     return Total(min(found, EXACT_TO), at_least=found > EXACT_TO)

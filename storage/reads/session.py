@@ -11,9 +11,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Executable, Row, text
+from sqlalchemy import CursorResult, Executable, Row, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from storage.errors import ReadTimeout
+
+_CANCELLED = "57014"  # of SQLSTATE
 _BIND = text(
     "select set_config('rollcall.tenant', :tenant, true), set_config('statement_timeout', :timeout, true)"
 )
@@ -21,18 +25,24 @@ _BIND = text(
 
 @dataclass(frozen=True, slots=True)
 class TenantReads:
-    """A transaction of one tenant; all its statements see the same snapshot."""
+    """A transaction of one tenant; all its statements see the same snapshot. Each of them may raise ReadTimeout."""
 
     tenant: str
     _connection: AsyncConnection
 
     async def rows(self, statement: Executable, **parameters: Any) -> Sequence[Row[Any]]:
-        result = await self._connection.execute(statement, {"tenant": self.tenant, **parameters})
-        return result.all()
+        return (await self._execute(statement, parameters)).all()
 
     async def scalar(self, statement: Executable, **parameters: Any) -> Any:
-        result = await self._connection.execute(statement, {"tenant": self.tenant, **parameters})
-        return result.scalar()
+        return (await self._execute(statement, parameters)).scalar()
+
+    async def _execute(self, statement: Executable, parameters: dict[str, Any]) -> CursorResult[Any]:
+        try:
+            return await self._connection.execute(statement, {"tenant": self.tenant, **parameters})
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) == _CANCELLED:
+                raise ReadTimeout from error
+            raise
 
 
 class Reads:

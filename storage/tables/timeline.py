@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, SmallInteger, String, Table, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, Column, Index, SmallInteger, String, Table, Text, Uuid, and_
 from sqlalchemy.dialects.postgresql import JSONB
 
 from storage.tables.metadata import INSTANT, metadata
@@ -38,12 +38,48 @@ contact_events = Table(
     postgresql_partition_by="range (created_at)",
 )
 
+_E = contact_events.c
 Index(
     "contact_events_contact_idx",
-    contact_events.c.tenant_id,
-    contact_events.c.contact_id,
-    contact_events.c.occurred_at,
-    contact_events.c.sequence,
+    _E.tenant_id,
+    _E.contact_id,
+    _E.occurred_at,
+    _E.sequence,
+    postgresql_where=_E.contact_id.is_not(None),
+)
+Index(
+    "contact_events_session_idx",
+    _E.tenant_id,
+    _E.session_id,
+    _E.occurred_at,
+    _E.sequence,
+    postgresql_where=_E.session_id.is_not(None),
+)
+Index("contact_events_type_idx", _E.tenant_id, _E.type, _E.occurred_at, postgresql_where=_E.type.is_not(None))
+Index(
+    "contact_events_category_idx",
+    _E.tenant_id,
+    _E.category,
+    _E.occurred_at,
+    postgresql_where=_E.category.is_not(None),
+)
+_UNDELIVERED = and_(_E.realtime, _E.delivered_at.is_(None))
+Index(
+    "contact_events_undelivered_idx",
+    _E.tenant_id,
+    _E.contact_id,
+    _E.sequence,
+    postgresql_where=_UNDELIVERED,
+)
+Index("contact_events_waiting_idx", _E.tenant_id, _E.created_at, postgresql_where=_UNDELIVERED)
+Index("contact_events_expiring_idx", _E.tenant_id, _E.expires_at, postgresql_where=_E.expires_at.is_not(None))
+Index(
+    "contact_events_visible_idx",
+    _E.tenant_id,
+    _E.contact_id,
+    _E.occurred_at,
+    _E.sequence,
+    postgresql_where=_E.visible_to_client,
 )
 
 Index(

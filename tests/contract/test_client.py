@@ -187,6 +187,10 @@ async def test_what_the_bus_denies_is_said_at_once(guarded: NatsServer) -> None:
         ),
         ({"phone": "0151 1", "email": "a@example.com"}, {"channel": "email", "identifier": "a@example.com"}),
         ({"phone": "0151 1"}, {"channel": "sms", "identifier": "0151 1"}),
+        ({"events": [{"type": "x"}], "contact": {"id": ID}}, {"id": ID}),
+        ({"events": [{"contact": {"id": ID}}, {"type": "x"}], "contact": {"id": ID}}, {"id": ID}),
+        ({"events": [{"contact": {"external_id": "x"}}] * 2}, {"external_id": "x"}),
+        ({"event_ids": [ID], "contact": {"external_id": "x"}}, {"external_id": "x"}),
     ],
 )
 def test_the_key_is_what_the_command_names(data: dict[str, Any], reference: dict[str, Any]) -> None:
@@ -202,6 +206,11 @@ def test_the_key_is_what_the_command_names(data: dict[str, Any], reference: dict
         {"identifiers": "x"},
         {"identifiers": [7]},
         {"email": 7},
+        {"events": [{"contact": {"external_id": "x"}}, {"contact": {"external_id": "y"}}]},
+        {"events": [{"contact": {"external_id": "x"}}, {"type": "x"}], "contact": {"id": ID}},
+        {"events": [7]},
+        {"events": "x"},
+        {"event_ids": [ID]},
     ],
 )
 def test_what_names_nobody_has_no_key(data: dict[str, Any]) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from contracts import schemas
 from contracts.commands.base import FAULTS, validation_errors
 from contracts.commands.contact import ContactCreate, ContactUpdate, ContactUpsert
 from contracts.commands.identifier import IdentifierAdd
-from contracts.commands.timeline import TimelineRecord
+from contracts.commands.timeline import EventOfMany, TimelineRecord, TimelineRecordMany
+from contracts.reference import ContactReference
 from contracts.registry import COMMANDS, QUERIES
 
 ID = "0199d3a4-7c00-7000-8000-00000000c0de"
@@ -151,6 +153,17 @@ def faults(name: str, data: Any) -> dict[str, str]:
             "expires_at",
             "there is no such moment in the years 1 to 9999 of UTC",
         ),
+        ("timeline.record_many", {**NAMED}, "events", "is required"),
+        ("timeline.record_many", {"events": []}, "events", "must have at least 1 item, not 0"),
+        ("timeline.record_many", {"events": [{}] * 501}, "events", "must have at most 500 items, not 501"),
+        (
+            "timeline.mark_read",
+            {"event_ids": [ID] * 501},
+            "event_ids",
+            "must have at most 500 items, not 501",
+        ),
+        ("timeline.mark_read", {"event_ids": [ID, "x"]}, "event_ids.1", "must be a UUID"),
+        ("timeline.mark_read", {"event_ids": [ID], "reader": "x"}, "reader", "must be 'client' or 'agent'"),
         ("contact.find", {}, "data", "give either channel and identifier, or external_id"),
         ("contact.find", {"channel": "sms"}, "data", "give both channel and identifier"),
         ("contact.list", {"page_size": 101}, "page_size", "must be less than or equal to 100"),
@@ -191,6 +204,16 @@ def test_white_space_around_text_is_dropped_but_identifiers_stay_as_given() -> N
     assert (made.first_name, made.region, made.external_id) == ("Ann", "DE", " 42")
     assert made.identifiers is not None
     assert made.identifiers[0].identifier == " 0151 1 "
+
+
+def test_an_event_of_many_is_taken_as_it_comes_and_its_model_is_in_the_schema() -> None:
+    many = TimelineRecordMany.model_validate({"events": [7, {"nonsense": 1}], "contact": "x"})
+    assert (many.events, many.contact) == ([7, {"nonsense": 1}], "x")
+    schema = schemas.of(TimelineRecordMany)["properties"]
+    one, many_items = schemas.of(EventOfMany)["properties"], schema["events"]["items"]["properties"]
+    assert many_items == one
+    assert set(many_items) == set(TimelineRecord.model_fields)
+    assert schema["contact"]["anyOf"][0] == schemas.of(ContactReference)
 
 
 def test_times_are_kept_in_utc() -> None:

@@ -33,6 +33,9 @@ async def ask(database: str, bus: NatsServer) -> AsyncIterator[Asker]:
         "To": "+4915112345678",
     }
     await applier.webhook("twilio", status)
+    notice = {"type": "notification_sent", "session_id": "s-1", "realtime": True, "visible_to_client": True}
+    events = [{**notice, "title": f"Notice {number}"} for number in range(2)]
+    await applier.send("timeline.record_many", {"contact": ANN, "events": events})
     await connection.close()
     async with asking(database, bus.url) as asker:
         yield asker
@@ -68,6 +71,12 @@ async def test_every_answer_is_as_promised(ask: Asker) -> None:
             {"contact": ANN, "limit": 0},
         ],
         "timeline.get": [{"event_id": event["id"]}, {"event_id": "7"}],
+        "timeline.undelivered": [{"limit": 1}, {"contact": ANN, "visible_to": "client"}, {"visible_to": "x"}],
+        "timeline.session": [{"session_id": "s-1", "visible_to": "client"}, {"session_id": ""}],
+        "timeline.by_type": [{"type": "notification_sent", "limit": 1}, {}],
+        "timeline.by_category": [{"category": "general"}, {"category": "x"}],
+        "timeline.search": [{"q": "notice", "limit": 1}, {"q": "NOTICE 1", "contact": ANN}, {"q": ""}],
+        "timeline.count": [{"contact": ANN, "visible_to": "client"}, {"contact": {"external_id": "nobody"}}],
         "message.status": [{"channel": "sms", "message_id": "SM1"}, {"channel": "sms", "message_id": "no"}],
     }
     assert set(asked) == set(QUERIES)
@@ -80,10 +89,13 @@ async def test_every_answer_is_as_promised(ask: Asker) -> None:
 
 async def test_deep_pages(ask: Asker) -> None:
     for name, fields in (
-        ("contact.list", {}),
-        ("contact.list", {"search": "example"}),
-        ("contact.search", {"q": "example"}),
+        ("contact.list", {"page_size": 1}),
+        ("contact.list", {"search": "example", "page_size": 1}),
+        ("contact.search", {"q": "example", "page_size": 1}),
+        ("timeline.undelivered", {"limit": 1}),
+        ("timeline.search", {"q": "notice", "limit": 1}),
     ):
-        first = await ask(name, "acme", page_size=1, **fields)
+        first = await ask(name, "acme", **fields)
         fits(name, first)
-        fits(name, await ask(name, "acme", page_size=1, cursor=first["meta"]["next_cursor"], **fields))
+        assert first["meta"]["next_cursor"]
+        fits(name, await ask(name, "acme", cursor=first["meta"]["next_cursor"], **fields))

@@ -65,6 +65,12 @@ async def told(database: str) -> AsyncIterator[Applier]:
         await applier.send("timeline.record", {**ANN, "type": "note_added", "category": str(category)})
         for category in Category
     ]
+    ids = [str(outcome.details["timeline_event_id"]) for outcome in outcomes[-3:] if outcome.details]
+    outcomes += [
+        await applier.send("timeline.record_many", {**ANN, "events": [{"type": "note_added"}, {"type": ""}]}),
+        await applier.send("timeline.mark_read", {"event_ids": ids[:2]}),
+        await applier.send("timeline.delete", {"event_ids": ids[1:], "reason": "mistaken"}),
+    ]
     outcomes += [await applier.webhook(provider, example(f"webhook.{provider}")) for provider in PROVIDERS]
     for outcome in outcomes:
         assert outcome.status in {"applied", "rejected"}, outcome

@@ -100,7 +100,9 @@ def test_nothing_is_handled_that_the_registry_does_not_know() -> None:
     assert {f"timeline.{category}" for category in Category} <= set(EVENTS)
 
 
-@pytest.mark.parametrize("name", ["result.contact.create", "result.webhook.whatsapp"])
+@pytest.mark.parametrize(
+    "name", ["result.contact.create", "result.webhook.whatsapp", "result.timeline.record_many"]
+)
 def test_results(name: str) -> None:
     check("result", example(name))
     assert Result.model_validate(example(name)).model_dump(mode="json", exclude_none=True) == example(name)

@@ -106,6 +106,30 @@ async def test_send_and_query(fleet):
     assert (elsewhere.code, elsewhere.json["error"]["code"]) == (1, "contact_not_found")
 
 
+async def test_what_became_of_each_of_many_events(fleet):
+    phone, data = person()
+    made = await fleet.rollcall("send", "contact.create", "--tenant", "acme", "--data", data, "--json")
+    events = [{"type": "note_added", "category": "note"}, {"type": "note_added", "category": "nonsense"}]
+    many = orjson.dumps({"contact": {"channel": "sms", "identifier": phone}, "events": events}).decode()
+    sent = await fleet.rollcall("send", "timeline.record_many", "--tenant", "acme", "--data", many)
+    first, applied, refused = sent.stdout.splitlines()
+    assert (sent.code, first) == (0, f"applied contact {made.json['contact_id']} version 1")
+    assert applied == f"  events.0 applied contact {made.json['contact_id']}"
+    assert refused.startswith("  events.1 rejected invalid: events.1.category: must be 'general', ")
+
+    named = orjson.dumps({"category": "note"}).decode()
+    noted = await fleet.rollcall(
+        "query", "timeline.by_category", "--tenant", "acme", "--data", named, "--json"
+    )
+    (event,) = noted.json["data"]
+    marks = orjson.dumps({"event_ids": [event["id"]]}).decode()
+    for marked in ([event["id"]], []):
+        read = await fleet.rollcall(
+            "send", "timeline.mark_read", "--tenant", "acme", "--data", marks, "--json"
+        )
+        assert (read.code, read.json["details"]) == (0, {"marked": marked, "unknown": []})
+
+
 async def test_the_same_id_again_is_a_duplicate(fleet):
     arguments = (
         "send",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.faults.evidence import Evidence
+from tests.model.change import MARKS
 from tests.model.decode import Accepted, parse_time
 from tests.model.fold import Model
 from tests.model.people import Happening, Person
@@ -96,11 +97,14 @@ def _truthful(evidence: Evidence, verdict: Verdict) -> None:
     for contact_id, found in evidence.contacts.items():
         events = told[contact_id]
         document, version, sequence = {}, 0, 0
-        ids = []
+        lines: dict[str, list[Any]] = {}  # of the timeline: when each was delivered and read
         for event in events:
             data = event["data"]
+            if event["type"] == "contact.timeline_changed":
+                _mark(lines, data, verdict)
+                continue
             if event["type"].startswith("timeline."):
-                ids.append(event["id"])
+                lines[event["id"]] = [None, None]
                 if data["sequence"] != sequence + 1:
                     verdict.disordered += 1
                     verdict.wrong.append(f"{contact_id}: sequence {data['sequence']} after {sequence}")
@@ -113,7 +117,12 @@ def _truthful(evidence: Evidence, verdict: Verdict) -> None:
                 )
             version = data["version"]
             _apply(document, event["type"], data)
-        rows = [str(row["id"]) for row in evidence.timeline.get(contact_id, [])]
+        found_lines = evidence.timeline.get(contact_id, [])
+        rows, ids = [str(row["id"]) for row in found_lines], list(lines)
+        for row in found_lines:
+            marks = [row["delivered_at"], row["read_at"]]
+            if lines.get(str(row["id"]), marks) != marks:
+                verdict.wrong.append(f"{contact_id}: event {row['id']} is marked {marks}, told {lines}")
         if rows != ids:
             verdict.add(Counter(rows) - Counter(ids), Counter(ids) - Counter(rows), f"{contact_id} timeline")
             verdict.disordered += Counter(rows) == Counter(ids)
@@ -124,6 +133,21 @@ def _truthful(evidence: Evidence, verdict: Verdict) -> None:
                 verdict.wrong.append(f"{contact_id}: {name} told {document.get(name)!r} is {found[name]!r}")
         if document.get("deleted") != (found["deleted_at"] is not None):
             verdict.wrong.append(f"{contact_id}: deleted told {document.get('deleted')}")
+
+
+def _mark(lines: dict[str, list[Any]], data: dict[str, Any], verdict: Verdict) -> None:
+    """Old timeline + the event = new timeline; nothing is marked or deleted twice."""
+    for place, word in enumerate(("delivered", "read")):
+        for event_id in data[word]:
+            if lines.get(event_id, [0, 0])[place] is not None:
+                verdict.twice += 1
+                verdict.wrong.append(f"event {event_id} is told {word} twice, or after it was deleted")
+                continue
+            lines[event_id][place] = parse_time(data["at"])
+    for event_id in data["deleted"]:
+        if lines.pop(event_id, None) is None:
+            verdict.twice += 1
+            verdict.wrong.append(f"event {event_id} is told deleted twice")
 
 
 def _apply(document: dict[str, Any], kind: str, data: dict[str, Any]) -> None:
@@ -145,6 +169,7 @@ def _apply(document: dict[str, Any], kind: str, data: dict[str, Any]) -> None:
 
 def _rejections(evidence: Evidence, model: Model, verdict: Verdict) -> None:
     expected = Counter((f.message, f.code) for f in model.fates.values() if f.status == "rejected")
+    expected += Counter((f.message, code) for f in model.fates.values() for code in f.refused)
     actual = Counter(
         (event["causationid"], event["data"]["code"])
         for event in evidence.events
@@ -269,6 +294,7 @@ def _person(
         f"{where} events",
     )
     _facts(timeline, person.timeline, verdict, where)
+    titles = {e["id"]: e["data"]["title"] for e in timeline}
     for event in told:
         match = [t for t in person.told if (t.message, t.type) == (event["causationid"], event["type"])]
         facts = [
@@ -277,6 +303,9 @@ def _person(
         ]
         data = event["data"]
         seen = {
+            "contact.timeline_changed": {
+                mark: [titles.get(event_id) for event_id in data.get(mark, [])] for mark in MARKS
+            },
             "contact.updated": {"fields": _asked(data.get("changes", {}))},
             "contact.tagged": {"tag": data.get("tag")},
             "contact.untagged": {"tag": data.get("tag")},

@@ -35,6 +35,10 @@ class Evidence:
     contacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     timeline: dict[str, list[asyncpg.Record]] = field(default_factory=dict)
 
+    def titles(self) -> dict[str, str]:
+        """Of the timeline events that were told, by id: how the model knows what a message names."""
+        return {e["id"]: e["data"]["title"] for e in self.events if e["type"].startswith("timeline.")}
+
 
 async def stored(client: Client, stream: str, *filters: str) -> AsyncIterator[Msg]:
     """Every message that a stream holds of these subjects, in order."""
@@ -117,7 +121,7 @@ async def gather(client: Client, dsn: str, tenants: list[str]) -> Evidence:
         )
         ids = await connection.fetch("select tenant_id, id from contacts where tenant_id = any($1)", tenants)
         rows = await connection.fetch(
-            "select id, contact_id, sequence, contact_version, type, category from contact_events"
+            "select id, contact_id, sequence, contact_version, type, category, delivered_at, read_at from contact_events"
             " where tenant_id = any($1) order by contact_id, sequence",
             tenants,
         )

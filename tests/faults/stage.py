@@ -125,6 +125,21 @@ class Stage:
         """Apply what must be there before the traffic begins."""
         await self.publish([draft for each in traffic for draft in each.prologue])
         await self.settle([each.tenant for each in traffic])
+        await self.introduce(*traffic)
+
+    async def introduce(self, *traffic: Traffic) -> None:
+        """Tell the traffic the ids of its notices, once its prologue is applied."""
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            for each in traffic:
+                rows = await connection.fetch(
+                    "select title, id::text from contact_events where tenant_id = $1 and title = any($2)",
+                    each.tenant,
+                    each.notices,
+                )
+                each.know(dict(rows))
+        finally:
+            await connection.close()
 
     async def in_flight(self, load: Load, tenants: Iterable[str]) -> int:
         """Messages that the broker accepted of a load and that have no result yet."""
@@ -223,7 +238,7 @@ class Stage:
     ) -> Verdict:
         if not predictable:
             return invariants(evidence)
-        model = Model(poison=poison).fold(evidence.accepted)
+        model = Model(poison=poison, titles=evidence.titles()).fold(evidence.accepted)
         return compare(evidence, model, replies_kept=replies_kept)
 
 

@@ -276,6 +276,7 @@ async def test_an_indexer_killed_in_a_rebuild(stage: Stage, index: Index, point:
             tenants.extend(each.tenant for each in traffic)
             await stage.publish([draft for each in traffic for draft in each.prologue], 200, load)
             await stage.settle(tenants)
+            await stage.introduce(*traffic)
             await stage.publish(mains(traffic), 200, load)
         await until
 

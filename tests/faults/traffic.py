@@ -6,11 +6,15 @@ streams do to them then commutes but for its order per key.
 
 from __future__ import annotations
 
+import functools
 import random
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from contracts.subjects import key_for
+from tests.faults import notices
 from tests.model.build import Draft, command, neutral, wa_status, wa_text, whatsapp
 
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
@@ -18,7 +22,10 @@ STATUSES = ("sent", "delivered", "read")
 
 
 class Traffic:
-    """Messages of one tenant. ``prologue`` must have been applied before ``main`` is published."""
+    """Messages of one tenant. ``prologue`` must have been applied before ``main`` is published.
+
+    It records ``notices``, timeline events by their titles, which ``main`` marks and deletes once ``know`` said their ids.
+    """
 
     def __init__(self, tenant: str, seed: int, people: int = 12, steps: int = 6) -> None:
         self.tenant = tenant
@@ -27,11 +34,23 @@ class Traffic:
         self._serial = 0
         self._number = 491_510_000_000 + 100_000 * self._random.randrange(900)
         self.prologue: list[Draft] = []
+        self.notices: list[str] = []
         lines: list[list[Draft]] = []
         for n in range(people):
-            kind = (self._texter, self._chatter, self._commanded, self._shared, self._household)[n % 5]
-            lines += kind(steps)
+            kinds = (
+                self._texter,
+                self._chatter,
+                self._commanded,
+                self._shared,
+                self._household,
+                self._notified,
+            )
+            lines += kinds[n % len(kinds)](steps)
         self.main = self._interleave([self._repeat(line) for line in lines if line])
+
+    def know(self, ids: Mapping[str, str]) -> None:
+        """Take the ids of notices, by title: what names a notice in ``main`` has its id from now on."""
+        self.main = [replace(draft, body=notices.with_ids(draft.body, ids)) for draft in self.main]
 
     def _phone(self) -> str:
         self._number += 1
@@ -104,11 +123,7 @@ class Traffic:
         outer = self._id("ext")
         who, key = {"external_id": outer}, key_for({"external_id": outer})
         phone, second, mail = self._phone(), self._phone(), f"{outer}@example.com".lower()
-        actor = f"user:{self._random.randrange(9)}"
-
-        def say(name: str, **data: Any) -> Draft:
-            return command(name, self.tenant, key, data, actor=actor, time=self._now().isoformat())
-
+        say = functools.partial(self._say, key, f"user:{self._random.randrange(9)}")
         new = {
             "external_id": outer,
             "first_name": "Ada",
@@ -169,6 +184,31 @@ class Traffic:
                 say("contact.update", contact=who, set={"attributes": {"n": step}, "first_name": f"A{step}"})
             )
         return [line]
+
+    def _say(self, key: str, actor: str, name: str, **data: Any) -> Draft:
+        return command(name, self.tenant, key, data, actor=actor, time=self._now().isoformat())
+
+    def _notified(self, steps: int) -> list[list[Draft]]:
+        """A contact whose events are delivered, read, skipped and deleted, all of it more than once."""
+        outer, nobody = self._id("ext"), {"external_id": self._id("nobody")}
+        who, key = {"external_id": outer}, key_for({"external_id": outer})
+        say = functools.partial(self._say, key, "service:push")
+        titles = [self._id("notice") for _ in range(12)]
+        self.notices += titles
+        self.prologue.append(say("contact.create", external_id=outer))
+        self.prologue.append(
+            say(
+                "timeline.record_many",
+                contact=who,
+                events=[notices.notice(n, title) for n, title in enumerate(titles)],
+            )
+        )
+
+        def some(count: int) -> dict[str, Any]:
+            return {"event_ids": [f"@{title}" for title in self._random.sample(titles, count)]}
+
+        chapters = notices.chapters(say, some, who, nobody, lambda: self._id("further"))
+        return [[draft for step in range(steps) for draft in chapters[step % len(chapters)]()]]
 
     def _shared(self, steps: int) -> list[list[Draft]]:
         """A contact that webhooks and commands are about at the same time."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.helpers.world import START, Message, records
+from tests.helpers.world import START, Message, nth_id, records
 
 PHONES = [f"+491510000000{n}" for n in range(3)]
 identifiers = st.one_of(
@@ -102,6 +102,34 @@ changed_number = st.tuples(*[st.sampled_from(PHONES)] * 2).map(
         },
     )
 )
+LONG_AGO, ONE_DAY = (START - timedelta(days=1)).isoformat(), (START + timedelta(days=1)).isoformat()
+event = st.fixed_dictionaries(
+    {"type": st.sampled_from(["note_added", "notification_sent"])},
+    optional={
+        "visible_to_client": st.booleans(),
+        "expires_at": st.sampled_from([LONG_AGO, ONE_DAY]),
+        "contact": references,
+        "category": st.sampled_from(["note", "nonsense"]),
+    },
+)
+many = st.fixed_dictionaries(
+    {"events": st.lists(event, min_size=1, max_size=4)}, optional={"contact": references}
+)
+# Those that the prologue records, and whatever other messages may have drawn.
+event_ids = st.one_of(
+    st.builds(nth_id, st.just(2), st.integers(0, 5)), st.builds(nth_id, st.integers(0, 20), st.integers(0, 2))
+).map(str)
+some = st.fixed_dictionaries(
+    {"event_ids": st.lists(event_ids, min_size=1, max_size=4)}, optional={"contact": references}
+)
+reader = st.fixed_dictionaries({}, optional={"reader": st.sampled_from(["client", "agent"])})
+
+
+def marking(verb: str, *parts: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[Message]:
+    data = st.tuples(some, *parts).map(lambda given: {k: v for part in given for k, v in part.items()})
+    return command(f"timeline.{verb}", data)
+
+
 anything = st.one_of(
     webhook,
     webhook,
@@ -121,6 +149,11 @@ anything = st.one_of(
     which("verify"),
     which("set_primary"),
     command("timeline.record", about(type=st.just("note_added"))),
+    command("timeline.record_many", many),
+    marking("mark_delivered", reader),
+    marking("mark_delivered", st.just({"expired": True})),
+    marking("mark_read", reader),
+    marking("delete"),
 )  # fmt: skip
 PROLOGUE: list[Message] = [
     (
@@ -142,5 +175,15 @@ PROLOGUE: list[Message] = [
             ],
         },
     ),
+    (
+        "command.timeline.record_many",
+        {
+            "events": [
+                {"contact": {"external_id": who}, "type": "notification_sent", **more}
+                for who in ("e1", "e2")
+                for more in ({"visible_to_client": True}, {}, {"expires_at": LONG_AGO})
+            ],
+        },
+    ),
 ]
-logs = st.lists(anything, min_size=6, max_size=40).map(lambda some: records([*PROLOGUE, *some]))
+logs = st.lists(anything, min_size=6, max_size=40).map(lambda log: records([*PROLOGUE, *log]))

@@ -10,11 +10,13 @@ SILENT = ("last_contact_at",)  # what no contact.* event speaks of
 
 
 class Replica:
-    """``documents`` and ``timelines`` by contact id, as events in JSON's types make them."""
+    """``documents`` and ``timelines`` by contact id, as events in JSON's types make them; ``deleted``: ids of timeline events."""
 
     def __init__(self) -> None:
         self.documents: dict[str, dict[str, Any]] = {}
         self.timelines: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.deleted: set[str] = set()
+        self._lines: dict[str, dict[str, Any]] = {}
         self._causes: dict[tuple[str, int], str] = {}
 
     def take(self, events: Iterable[Mapping[str, Any]]) -> None:
@@ -25,6 +27,8 @@ class Replica:
             assert event["subject"] == event["data"]["contact_id"]
             if kind.startswith("timeline."):
                 self._timeline(event)
+            elif kind == "contact.timeline_changed":
+                self._mark(event["data"])
             else:
                 self._change(kind.partition(".")[2], event, event["data"])
 
@@ -35,7 +39,27 @@ class Replica:
         assert event["type"] == f"timeline.{data['category']}"
         assert data["sequence"] == len(line) + 1, "a gap in a contact's sequences"
         assert data["contact_version"] == self.documents[data["contact_id"]]["version"]
+        self._lines[data["id"]] = data = dict(data)
         line.append(data)
+
+    def _mark(self, data: Mapping[str, Any]) -> None:
+        for marks, field in (("delivered", "delivered_at"), ("read", "read_at")):
+            for event_id in data[marks]:
+                assert self._lines[event_id][field] is None, "marked twice"
+                self._lines[event_id][field] = data["at"]
+        for event_id in data["skipped"]:
+            assert event_id in data["delivered"]
+            self._lines[event_id]["metadata"] = {**self._lines[event_id]["metadata"], "skipped": "expired"}
+        changed = {*data["delivered"], *data["read"], *data["deleted"]}
+        assert changed, "nothing changed"
+        assert not changed & self.deleted, "changed after it was deleted"
+        self.deleted.update(data["deleted"])
+        for audience in ("visible_to_client", "visible_to_agent"):
+            assert set(data[audience]) == {each for each in changed if self._lines[each][audience]}
+
+    def rows(self, contact_id: str) -> list[dict[str, Any]]:
+        """The timeline events that are still there."""
+        return [line for line in self.timelines[contact_id] if line["id"] not in self.deleted]
 
     def _change(self, what: str, event: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         contact_id, version = data["contact_id"], data["version"]

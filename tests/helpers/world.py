@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import uuid
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import orjson
+import uuid_utils
 
 from contracts import envelope
 from contracts.envelope import Envelope
 from ops.settings import Settings
 from storage.batch import Changes, Loaded, Wanted
 from storage.inbox import SeenKey
-from storage.rows import Contact, TimelineEvent
+from storage.marks import EventKey
+from storage.rows import Contact, EventState, TimelineEvent
 from tests.helpers.replica import loud
 from workers.apply import fold
 from workers.contacts import Commands
@@ -25,11 +30,14 @@ from workers.directory import Directory
 from workers.effects import document
 from workers.engine.record import Outcome, Record
 from workers.inbox import Webhooks
+from workers.marks import state_of
 
 START = datetime(2026, 4, 1, 12, tzinfo=UTC)
 SETTINGS = Settings(nats_url="nats://nowhere:4222", postgres_dsn="postgresql://nobody@nowhere/none")
 COMMANDS, WEBHOOKS = Commands(SETTINGS), Webhooks(SETTINGS)
 TENANT = "acme"
+
+MOMENTS = ("created_at", "updated_at", "time", "at")  # of the database's clock
 
 Message = tuple[str, Any]  # kind, data
 
@@ -40,9 +48,11 @@ class World:
 
     contacts: dict[tuple[str, uuid.UUID], Contact] = field(default_factory=dict)
     outcomes: dict[SeenKey, str] = field(default_factory=dict)
-    timeline: list[TimelineEvent] = field(default_factory=list)
+    timeline: dict[EventKey, TimelineEvent] = field(default_factory=dict)
+    marks: dict[EventKey, EventState] = field(default_factory=dict)  # of every event of the timeline
     events: list[dict[str, Any]] = field(default_factory=list)
     batches: int = 0
+    _drawn: Counter[int] = field(default_factory=Counter)  # ids, by the message that drew them
 
     def apply(self, records: Sequence[Record]) -> list[Outcome]:
         """One batch of one stream."""
@@ -53,15 +63,25 @@ class World:
             wanted.message_ids.add(message.opened.seen_key)
             message.want(wanted)
         directory = Directory(self._load(wanted))
-        applied = fold(directory, messages)
+        outcomes: list[Outcome] = []
+        for message in messages:
+            draw = functools.partial(self._draw, message.record.sequence)
+            with mock.patch.object(uuid_utils, "uuid7", draw):
+                applied = fold(directory, [message])
+            outcomes += applied.outcomes
+            self.events += [orjson.loads(event.payload) for event in applied.events]
         self._persist(directory.changes())
-        self.events += [orjson.loads(event.payload) for event in applied.events]
-        return applied.outcomes
+        return outcomes
+
+    def _draw(self, sequence: int) -> uuid.UUID:
+        self._drawn[sequence] += 1
+        return nth_id(sequence, self._drawn[sequence] - 1)
 
     def _load(self, wanted: Wanted) -> Loaded:
         """Only what was asked for, and copies of it: a fold that looks further or writes through must show."""
         self.batches += 1
         external, owners, loaded = {}, {}, {}
+        marks = {key: self.marks[key] for key in wanted.event_ids if key in self.marks}
         for key, contact in self.contacts.items():
             named = key in wanted.contact_ids
             if (key[0], contact.external_id) in wanted.external_ids:
@@ -72,11 +92,13 @@ class World:
                     if (key[0], held.kind, held.identifier) == lookup:
                         owners.setdefault(lookup, {})[held.scope] = contact.id
                         named = True
+            named = named or any((key[0], event.contact_id) == key for event in marks.values())
             if named:
                 loaded[key] = contact.copy()
         answering = {key: key[1] for key in wanted.contact_ids if key in self.contacts}
         first = {key: self.outcomes[key] for key in wanted.message_ids if key in self.outcomes}
-        return Loaded(START + timedelta(seconds=self.batches), first, answering, external, owners, loaded)
+        at = START + timedelta(seconds=self.batches)
+        return Loaded(at, first, answering, external, owners, loaded, marks)
 
     def _persist(self, changes: Changes) -> None:
         """As the statements do it: rows taken away, then rows added, the differences of tags."""
@@ -104,9 +126,25 @@ class World:
         assert rows == taken, "identifiers' rows are not what contacts hold"
         ids = [c.external_id for c in stored.values() if c.external_id]
         assert len(ids) == len(set(ids)), "two contacts have an external id"
-        self.timeline += changes.events
+        for event in changes.events:
+            self.timeline[event.tenant_id, event.id] = event
+            self.marks[event.tenant_id, event.id] = state_of(event)
+        for event in changes.events_marked:
+            before = self.marks[event.tenant_id, event.id]
+            assert replace(event, delivered_at=None, read_at=None, skipped=False) == replace(
+                before, delivered_at=None, read_at=None
+            )
+            self.marks[event.tenant_id, event.id] = replace(event, skipped=False)
+        for event in changes.events_deleted:
+            del self.timeline[event.tenant_id, event.id]
+            del self.marks[event.tenant_id, event.id]
         assert not changes.outcomes.keys() & self.outcomes.keys()
         self.outcomes |= changes.outcomes
+
+
+def nth_id(sequence: int, n: int) -> uuid.UUID:
+    """The n-th id that a message draws, so that another may name it: they rise in the order of the messages."""
+    return uuid.UUID(int=sequence << 96 | 7 << 76 | 2 << 62 | n)
 
 
 def records(messages: Sequence[Message]) -> list[Record]:
@@ -144,10 +182,10 @@ def canonical(world: World) -> Any:
 
     def named(value: Any, key: str = "") -> Any:
         if isinstance(value, dict):
-            return {k: named(v, k) for k, v in value.items() if k not in ("created_at", "updated_at", "time")}
+            return {k: named(v, k) for k, v in value.items() if k not in MOMENTS}
         if isinstance(value, list):
             return [named(v, key) for v in value]
-        if key == "deleted_at":
+        if key in ("deleted_at", "delivered_at", "read_at"):
             return value is not None
         if isinstance(value, str):
             for part in value.split():
@@ -155,7 +193,7 @@ def canonical(world: World) -> Any:
                     value = value.replace(part, names.setdefault(part, f"#{len(names)}"))
         return value
 
-    state = [document(c) for c in world.contacts.values()]
+    state = [document(c) for c in world.contacts.values()] + [asdict(e) for e in world.marks.values()]
     outcomes = sorted((key.digest.hex(), json.loads(text)) for key, text in world.outcomes.items())
     return named(orjson.loads(orjson.dumps([world.events, state, outcomes], default=str)))
 

@@ -30,7 +30,7 @@ async def run(connection: asyncpg.Connection, settings: DatabaseSettings) -> dic
 
 
 async def test_all_that_is_to_do(
-    database: str, writing: asyncpg.Connection, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    database: str, writer: asyncpg.Connection, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chores, "STEP", 1)
     long_ago = datetime.now(UTC) - timedelta(days=31)
@@ -38,15 +38,15 @@ async def test_all_that_is_to_do(
     for ago in (14, 13, 12):
         await months.make(owner, ago)
     for created in (datetime(1999, 1, 1, tzinfo=UTC), datetime(1999, 2, 1, tzinfo=UTC)):
-        await seed.event(writing, TENANT, uuid.uuid4(), 1, created_at=created)
+        await seed.event(writer, TENANT, uuid.uuid4(), 1, created_at=created)
     for _ in range(3):
-        await seed.event(writing, TENANT, uuid.uuid4(), 1, expires_at=long_ago)
+        await seed.event(writer, TENANT, uuid.uuid4(), 1, expires_at=long_ago)
     await inbox.record(
-        writing, {inbox.SeenKey(TENANT, bytes(15) + bytes([n])): "{}" for n in range(4)}, long_ago
+        writer, {inbox.SeenKey(TENANT, bytes(15) + bytes([n])): "{}" for n in range(4)}, long_ago
     )
     for n in range(6):
-        await append(writing, [event(0, n)])
-    await writing.execute("update outbox set published_at = now() - interval '3 days' where id <= 3")
+        await append(writer, [event(0, n)])
+    await writer.execute("update outbox set published_at = now() - interval '3 days' where id <= 3")
     expected = {
         "partitions": 2,
         "months": 2,
@@ -55,63 +55,63 @@ async def test_all_that_is_to_do(
         "message ids": 4,
         "outbox": 3,
     }
-    assert await run(writing, keeping(database)) == expected
-    assert await run(writing, keeping(database)) == {}
+    assert await run(writer, keeping(database)) == expected
+    assert await run(writer, keeping(database)) == {}
 
 
 async def test_what_the_outbox_may_not_hold_goes_before_its_time(
-    database: str, writing: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    database: str, writer: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await writing.execute("delete from outbox")
+    await writer.execute("delete from outbox")
     for n in range(5):
-        await append(writing, [event(0, n, size=1000)])
-    await writing.execute("update outbox set published_at = now()")
+        await append(writer, [event(0, n, size=1000)])
+    await writer.execute("update outbox set published_at = now()")
 
     async def surplus(connection: asyncpg.Connection) -> int:
         return await weigh(connection, 3000)
 
     weigh = outbox.surplus
     monkeypatch.setattr(outbox, "surplus", surplus)
-    assert await run(writing, keeping(database)) == {"outbox size": 3}
-    assert await writing.fetchval("select count(*) from outbox") == 2
+    assert await run(writer, keeping(database)) == {"outbox size": 3}
+    assert await writer.fetchval("select count(*) from outbox") == 2
 
 
 async def test_a_timeline_is_kept_for_good_unless_it_is_said(
-    database: str, writing: asyncpg.Connection, owner: asyncpg.Connection
+    database: str, writer: asyncpg.Connection, owner: asyncpg.Connection
 ) -> None:
     await months.make(owner, 300)
-    await seed.event(writing, TENANT, uuid.uuid4(), 1, created_at=datetime(1999, 1, 1, tzinfo=UTC))
-    assert await run(writing, keeping(database, None)) == {}
-    assert await run(writing, keeping(database)) == {"months": 1, "old events": 1}
+    await seed.event(writer, TENANT, uuid.uuid4(), 1, created_at=datetime(1999, 1, 1, tzinfo=UTC))
+    assert await run(writer, keeping(database, None)) == {}
+    assert await run(writer, keeping(database)) == {"months": 1, "old events": 1}
 
 
 async def test_a_chore_that_fails_keeps_no_other_from_being_done(
-    database: str, writing: asyncpg.Connection, owner: asyncpg.Connection
+    database: str, writer: asyncpg.Connection, owner: asyncpg.Connection
 ) -> None:
     await months.make(owner, 14)
     await months.make(owner, 13)
-    await seed.event(writing, TENANT, uuid.uuid4(), 1, expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+    await seed.event(writer, TENANT, uuid.uuid4(), 1, expires_at=datetime(2020, 1, 1, tzinfo=UTC))
     async with owner.transaction():
         await owner.execute(f"lock table {months.name(13)} in access share mode")
-        done = await chores.run(writing, keeping(database))
+        done = await chores.run(writer, keeping(database))
     assert done is not None
     assert {each.chore.name: each.problem for each in done if each.problem} == {
         "months": "canceling statement due to lock timeout"
     }
     assert {each.chore.name: each.count for each in done if each.count} == {"months": 1, "expired events": 1}
-    assert await run(writing, keeping(database)) == {"months": 1}
+    assert await run(writer, keeping(database)) == {"months": 1}
 
 
-async def test_one_at_a_time(database: str, writing: asyncpg.Connection, owner: asyncpg.Connection) -> None:
+async def test_one_at_a_time(database: str, writer: asyncpg.Connection, owner: asyncpg.Connection) -> None:
     await months.make(owner, 20)
     relay = Housekeeping(settings(database, "nats://127.0.0.1:1", timeline_months=12), lambda: True)
     await owner.execute("select pg_advisory_lock($1)", chores.LOCK)
-    assert await chores.run(writing, keeping(database)) is None
+    assert await chores.run(writer, keeping(database)) is None
     (problem,) = await relay.once()
     assert problem.startswith("housekeeping: NATS: ")
     assert months.name(20) in await months.there(owner)
     await owner.execute("select pg_advisory_unlock($1)", chores.LOCK)
-    assert await run(writing, keeping(database)) == {"months": 1}
+    assert await run(writer, keeping(database)) == {"months": 1}
     assert await owner.fetchval("select count(*) from pg_locks where locktype = 'advisory'") == 0
 
 

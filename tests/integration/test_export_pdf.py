@@ -24,17 +24,17 @@ from workers.exports.export import NotInstalled, export
 
 
 @pytest.fixture
-async def contact(writing: asyncpg.Connection) -> uuid.UUID:
-    return await seed.contact(writing, "a", display_name="Jörg Müller")
+async def contact(writer: asyncpg.Connection) -> uuid.UUID:
+    return await seed.contact(writer, "a", display_name="Jörg Müller")
 
 
 async def test_what_is_written_can_be_read(
-    reads: Reads, writing: asyncpg.Connection, contact: uuid.UUID
+    reads: Reads, writer: asyncpg.Connection, contact: uuid.UUID
 ) -> None:
-    await seed.identifier(writing, "a", contact, "whatsapp", "+4915112345678")
-    await seed.identifier(writing, "a", contact, "email", "jm@example.com")
+    await seed.identifier(writer, "a", contact, "whatsapp", "+4915112345678")
+    await seed.identifier(writer, "a", contact, "email", "jm@example.com")
     await seed.event(
-        writing,
+        writer,
         "a",
         contact,
         1,
@@ -45,7 +45,7 @@ async def test_what_is_written_can_be_read(
         occurred_at=datetime(2026, 1, 31, 12, tzinfo=UTC),
     )
     await seed.event(
-        writing,
+        writer,
         "a",
         contact,
         2,
@@ -77,9 +77,9 @@ async def test_what_is_written_can_be_read(
 
 
 async def test_all_fonts_are_in_the_file(
-    reads: Reads, writing: asyncpg.Connection, contact: uuid.UUID
+    reads: Reads, writer: asyncpg.Connection, contact: uuid.UUID
 ) -> None:
-    await seed.event(writing, "a", contact, 1, title="Müller العربية 漢字", description="Müller العربية 漢字")
+    await seed.event(writer, "a", contact, 1, title="Müller العربية 漢字", description="Müller العربية 漢字")
     found: dict[str, bool] = {}
     for page in PdfReader(io.BytesIO(await exported(reads, contact, "pdf"))).pages:
         for font in page["/Resources"]["/Font"].values():
@@ -91,10 +91,10 @@ async def test_all_fonts_are_in_the_file(
 
 
 async def test_arabic_is_shaped_and_runs_from_right_to_left(
-    reads: Reads, writing: asyncpg.Connection, contact: uuid.UUID
+    reads: Reads, writer: asyncpg.Connection, contact: uuid.UUID
 ) -> None:
     """Of three equal letters each has another glyph; the first one is the one furthest to the right."""
-    await seed.event(writing, "a", contact, 1, title="x", description="ععع")
+    await seed.event(writer, "a", contact, 1, title="x", description="ععع")
     document = pypdfium2.PdfDocument(await exported(reads, contact, "pdf"))
     text = document[0].get_textpage()
     place = text.get_text_range().index("ععع")
@@ -108,12 +108,12 @@ async def test_arabic_is_shaped_and_runs_from_right_to_left(
 
 @pytest.mark.parametrize("part", [20, 37])
 async def test_a_long_timeline_has_no_seam(
-    reads: Reads, writing: asyncpg.Connection, contact: uuid.UUID, monkeypatch: pytest.MonkeyPatch, part: int
+    reads: Reads, writer: asyncpg.Connection, contact: uuid.UUID, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
     texts = [None, "Wort " * 60, "a\nb\n" * 5, "العربية", "lang " * 2000]
     for n in range(1, 121):
         description = texts[4] if n % 25 == 0 else texts[n * n % 7 % 4]
-        await seed.event(writing, "a", contact, n, title=f"event-{n}", description=description)
+        await seed.event(writer, "a", contact, n, title=f"event-{n}", description=description)
     at_once = pages(await exported(reads, contact, "pdf"))
     monkeypatch.setattr(layout, "PART_EVENTS", part)
     parts = pages(await exported(reads, contact, "pdf"))
@@ -124,27 +124,27 @@ async def test_a_long_timeline_has_no_seam(
 
 
 async def test_a_part_that_no_page_ends_with_loses_nothing(
-    reads: Reads, writing: asyncpg.Connection, contact: uuid.UUID
+    reads: Reads, writer: asyncpg.Connection, contact: uuid.UUID
 ) -> None:
     for n, description in enumerate(("first", "lang " * 30_000, "lang " * 30_000, "last"), start=1):
-        await seed.event(writing, "a", contact, n, title=f"event-{n}", description=description)
+        await seed.event(writer, "a", contact, n, title=f"event-{n}", description=description)
     text = "\n".join(pages(await exported(reads, contact, "pdf")))
     assert text.count("lang") == 60_000
     assert re.findall(r"event-\d", text) == ["event-1", "event-2", "event-3", "event-4"]
 
 
 async def test_nothing_runs_off_the_page(
-    reads: Reads, writing: asyncpg.Connection, contact: uuid.UUID
+    reads: Reads, writer: asyncpg.Connection, contact: uuid.UUID
 ) -> None:
     await seed.event(
-        writing,
+        writer,
         "a",
         contact,
         1,
         title="W" * 255,
         description="https://example.com/" + "longpath" * 90 + " 漢字" * 90,
     )
-    await seed.event(writing, "a", contact, 2, title="l", description="line\n" * 300)
+    await seed.event(writer, "a", contact, 2, title="l", description="line\n" * 300)
     document = pypdfium2.PdfDocument(await exported(reads, contact, "pdf"))
     seen = ""
     for page in document:
@@ -164,13 +164,13 @@ async def test_nothing_runs_off_the_page(
 
 
 async def test_what_is_written_is_no_markup(
-    reads: Reads, writing: asyncpg.Connection, contact: uuid.UUID
+    reads: Reads, writer: asyncpg.Connection, contact: uuid.UUID
 ) -> None:
     hostile = (
         '#panic("x") *bold* $x$ <begins> @ref `raw` \\ // comment "quoted" #sys.inputs #read("/etc/passwd")'
     )
     await seed.event(
-        writing, "a", contact, 1, title=hostile, description=f"= {hostile}", triggered_by="#panic()"
+        writer, "a", contact, 1, title=hostile, description=f"= {hostile}", triggered_by="#panic()"
     )
     text = " ".join(pages(await exported(reads, contact, "pdf"))[0].split())
     assert text.count(hostile) == 2
@@ -178,17 +178,17 @@ async def test_what_is_written_is_no_markup(
 
 
 async def test_what_no_font_has_is_a_placeholder(
-    reads: Reads, writing: asyncpg.Connection, contact: uuid.UUID
+    reads: Reads, writer: asyncpg.Connection, contact: uuid.UUID
 ) -> None:
     odd = "a😀👍🏽👨‍👩‍👧\x01\x7f\x85\u2028\u202e\ufeff\ufffe\U0010ffffb\tc"
-    await seed.event(writing, "a", contact, 1, title=odd, description="after")
+    await seed.event(writer, "a", contact, 1, title=odd, description="after")
     (page,) = pages(await exported(reads, contact, "pdf"))
     assert "after" in page.splitlines()
 
 
-async def test_a_client_sees_less(reads: Reads, writing: asyncpg.Connection, contact: uuid.UUID) -> None:
+async def test_a_client_sees_less(reads: Reads, writer: asyncpg.Connection, contact: uuid.UUID) -> None:
     await seed.event(
-        writing,
+        writer,
         "a",
         contact,
         1,
@@ -198,7 +198,7 @@ async def test_a_client_sees_less(reads: Reads, writing: asyncpg.Connection, con
         triggered_by="user:secret",
         integration_source="secret",
     )
-    await seed.event(writing, "a", contact, 2, title="secret", triggered_by="user:1")
+    await seed.event(writer, "a", contact, 2, title="secret", triggered_by="user:1")
     (page,) = pages(await exported(reads, contact, "pdf", visible_to="client"))
     assert "for all" in page
     assert "Source: agent\n" in page
@@ -210,8 +210,8 @@ async def test_a_timeline_without_events_says_so(reads: Reads, contact: uuid.UUI
     assert "No events." in page
 
 
-async def test_a_contact_without_a_name_is_named_by_its_id(reads: Reads, writing: asyncpg.Connection) -> None:
-    nameless = await seed.contact(writing, "a")
+async def test_a_contact_without_a_name_is_named_by_its_id(reads: Reads, writer: asyncpg.Connection) -> None:
+    nameless = await seed.contact(writer, "a")
     written = await exported(reads, nameless, "pdf")
     about = PdfReader(io.BytesIO(written)).metadata
     assert about is not None
@@ -272,14 +272,14 @@ async def test_one_that_is_given_up_harms_no_other(
 
 
 async def test_several_at_once_do_not_mix(
-    reads: Reads, writing: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    reads: Reads, writer: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layout, "PART_EVENTS", 10)
     names = [f"Contact-{n}" for n in range(4)]
-    ids = [await seed.contact(writing, "a", display_name=name) for name in names]
+    ids = [await seed.contact(writer, "a", display_name=name) for name in names]
     for name, contact in zip(names, ids, strict=True):
         for n in range(1, 41):
-            await seed.event(writing, "a", contact, n, title=f"of {name}")
+            await seed.event(writer, "a", contact, n, title=f"of {name}")
     for name, written in zip(
         names, await asyncio.gather(*(exported(reads, contact, "pdf") for contact in ids)), strict=True
     ):

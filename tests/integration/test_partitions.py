@@ -42,3 +42,13 @@ async def test_whoever_only_reads_makes_no_partitions(database: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await timeline.make_partitions(reader, 1)
     await reader.close()
+
+
+async def test_a_partition_has_every_index_of_the_whole_table(owner: asyncpg.Connection) -> None:
+    await owner.execute("select rollcall_make_event_partitions($1)", timeline.MONTHS_AHEAD + 2)
+    lacking = await owner.fetch(
+        "select relid::regclass::text, indexrelid::regclass::text from pg_partition_tree('contact_events'), pg_index "
+        "where isleaf and indrelid = 'contact_events'::regclass and not exists (select from pg_inherits join pg_index own "
+        "on own.indexrelid = inhrelid where inhparent = pg_index.indexrelid and own.indrelid = relid and own.indisvalid)"
+    )
+    assert lacking == []

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest
 
-from ops.devstack import NatsServer
-from storage.postgres import WRITER, connect
 from tests.helpers import seed
-from tests.helpers.asker import Asker, asking
-
-
-@pytest.fixture(scope="module")
-async def ask(database: str, bus: NatsServer) -> AsyncIterator[Asker]:
-    async with asking(database, bus.url) as asker:
-        yield asker
-
-
-@pytest.fixture(scope="module")
-async def writer(database: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await connect(database, WRITER)
-    yield connection
-    await connection.close()
+from tests.helpers.asker import Asker
 
 
 @pytest.fixture(scope="module", autouse=True)

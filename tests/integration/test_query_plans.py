@@ -18,7 +18,6 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
 from storage.postgres import READER, connect
 from storage.reads.contacts import _FIND, ByExternalId, ById, ByIdentifier, Name
-from storage.reads.timeline import TimelineFilter, _lines, _Place
 
 
 @pytest.fixture(scope="module")
@@ -70,25 +69,3 @@ async def test_a_deep_page_starts_at_its_cursor(reader: asyncpg.Connection, orde
     )
     assert "Sort" not in plan, plan
     assert re.search(r"Index Cond: .*ROW\(", plan), plan
-
-
-@pytest.mark.parametrize("newest_first", [True, False])
-async def test_a_timeline_is_read_on_from_its_place(
-    reader: asyncpg.Connection, owner: asyncpg.Connection, newest_first: bool
-) -> None:
-    """Either way: queries go down, exports go up."""
-    contact = uuid.uuid4()
-    await owner.execute(
-        "insert into contact_events select 'a', gen_random_uuid(), $1, n, 1, null, null, 'x', 'note', 'normal', 'x', null, "
-        "'{}', '{}', 'agent', null, null, false, null, null, false, true, null, now() + n * interval '1 second', now() "
-        "from generate_series(1, 20000) n",
-        contact,
-    )
-    await owner.execute("analyze contact_events")
-    place = _Place(datetime.fromisoformat("2026-01-01T01:00:00Z"), 1, uuid.uuid4())
-    statement = _lines(TimelineFilter(), place, 200, newest_first=newest_first).compile(
-        dialect=PGDialect_asyncpg()
-    )
-    values = {**statement.params, "tenant": "a", "contact_id": contact}
-    plan = await explain(reader, str(statement), *(values[name] for name in statement.positiontup or ()))
-    assert re.search(r"Index Cond: .*contact_id = .*ROW\(occurred_at, sequence\)", plan), plan

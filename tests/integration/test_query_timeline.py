@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
-from ops.devstack import NatsServer
-from storage.postgres import WRITER, connect
 from tests.helpers import seed
-from tests.helpers.asker import Asker, asking
+from tests.helpers.asker import Asker
 
 EVENT = [
     "id",
@@ -42,19 +39,6 @@ EVENT = [
     "created_at",
 ]
 CLIENT_NEVER_SEES = {"metadata", "triggered_by", "integration_source"}
-
-
-@pytest.fixture(scope="module")
-async def ask(database: str, bus: NatsServer) -> AsyncIterator[Asker]:
-    async with asking(database, bus.url) as asker:
-        yield asker
-
-
-@pytest.fixture(scope="module")
-async def writer(database: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await connect(database, WRITER)
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture
@@ -114,6 +98,15 @@ async def test_one_event(ask: Asker, writer: asyncpg.Connection, contact: uuid.U
         "created_at": "2026-01-01T00:03:00Z",
     }
     assert await ask.data("contact.timeline", **named(contact)) == [event]
+
+
+async def test_when_an_event_was_delivered_and_read(
+    ask: Asker, writer: asyncpg.Connection, contact: uuid.UUID
+) -> None:
+    event_id = await seed.event(writer, "a", contact, 1, delivered_at=seed.at(4), read_at=seed.at(5))
+    event = await ask.data("timeline.get", event_id=str(event_id))
+    assert (event["delivered_at"], event["read_at"]) == ("2026-01-01T00:04:00Z", "2026-01-01T00:05:00Z")
+    assert await ask.data("contact.timeline", **named(contact), visible_to="agent") == [event]
 
 
 async def test_unknown_events_and_contacts(

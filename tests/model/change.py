@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tests.model.people import Happening, Key, Person, Refused, Told, key_of
+
+MARKS = ("delivered", "read", "deleted", "skipped")
 
 
 class Change:
     """One message's drafts. ``settle`` makes them true; a change that is dropped has touched nobody."""
 
-    def __init__(self, tenant: str, people: list[Person], message: str) -> None:
+    def __init__(
+        self, tenant: str, people: list[Person], message: str, titles: Mapping[str, str] | None = None
+    ) -> None:
         self.tenant = tenant
         self.people = people
         self.message = message
+        self.titles = titles or {}  # of timeline events, by id
+        self.marked: dict[int, dict[str, list[Happening]]] = {}  # by person, by mark
+        self.items: list[str] = []  # what became of the parts of the message
+        self.refused: list[str] = []  # the codes of those that were refused
         self.drafts: dict[int, Person] = {}
         self.happenings: dict[int, list[Happening]] = {}
         self.reasons: dict[int, str | None] = {}
@@ -42,6 +51,18 @@ class Change:
     def write(self, person: Person, type: str, category: str | None, **facts: Any) -> None:  # noqa: A002
         self.draft(person)
         self.happenings.setdefault(person.number, []).append(Happening(self.message, type, category, facts))
+
+    def event(self, event_id: str) -> tuple[Person, Happening] | None:
+        """The timeline event that a message names, if it is still there, and whose it is."""
+        title = self.titles.get(event_id)
+        for person in self.everyone():
+            for happening in person.timeline:
+                if title is not None and happening.title == title and "deleted" not in happening.marks:
+                    return person, happening
+        return None
+
+    def mark(self, person: Person, mark: str, happening: Happening) -> None:
+        self.marked.setdefault(person.number, {}).setdefault(mark, []).append(happening)
 
     def choose(self, keys: list[Key], external_id: str | None = None) -> tuple[Person | None, list[Person]]:
         """Whom external_id and identifiers mean, and who else they point to: the strongest, then the oldest."""
@@ -74,6 +95,15 @@ class Change:
                 self.people.append(after)
             else:
                 self.people[number] = after
+        for number, by_mark in self.marked.items():
+            self._tell_marks(self.people[number], by_mark)
+
+    def _tell_marks(self, person: Person, by_mark: dict[str, list[Happening]]) -> None:
+        for mark, happenings in by_mark.items():
+            for happening in happenings:
+                happening.marks.add(mark)
+        facts = {mark: [h.title for h in by_mark.get(mark, [])] for mark in MARKS}
+        person.told.append(Told(self.message, "contact.timeline_changed", person.version, facts))
 
     def _tell(self, before: Person | None, after: Person) -> None:
         reason = self.reasons.get(after.number)
@@ -157,4 +187,11 @@ def find(change: Change, reference: Any) -> Person:
         raise Refused("invalid")
     if person is None:
         raise Refused("contact_not_found")
+    return person
+
+
+def live(change: Change, data: dict[str, Any]) -> Person:
+    person = find(change, data.get("contact"))
+    if person.deleted:
+        raise Refused("contact_deleted")
     return person

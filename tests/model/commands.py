@@ -5,22 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.model.change import Change, find
-from tests.model.decode import Meaning, parse_time
+from tests.model import timeline
+from tests.model.change import Change, find, live
+from tests.model.decode import Meaning
 from tests.model.people import FIELDS, Key, Person, Refused, key_of
 
 STATUSES = {"active", "inactive", "blocked"}
-CATEGORIES = {
-    "general", "status", "pipeline", "assignment", "tag", "note", "session", "custom_field", "system", "notification",
-    "tracking",
-}  # fmt: skip
 NEW = {*FIELDS, "email", "phone", "status", "attributes", "tags", "identifiers", "region"}
 WHICH = {"contact", "channel", "identifier", "scope", "region"}
-RECORD = {
-    "contact", "type", "category", "priority", "title", "description", "payload", "metadata", "source", "triggered_by",
-    "integration_source", "session_id", "thread_id", "realtime", "visible_to_client", "visible_to_agent", "expires_at",
-    "occurred_at",
-}  # fmt: skip
 ALLOWED: dict[str, set[str]] = {
     "contact.create": NEW,
     "contact.upsert": NEW | {"contact", "mode"},
@@ -31,12 +23,16 @@ ALLOWED: dict[str, set[str]] = {
     "identifier.remove": WHICH,
     "identifier.verify": WHICH,
     "identifier.set_primary": WHICH,
-    "timeline.record": RECORD,
+    "timeline.record": timeline.RECORD,
+    "timeline.record_many": {"events", "contact"},
+    "timeline.mark_delivered": timeline.SOME | {"reader", "expired"},
+    "timeline.mark_read": timeline.SOME | {"reader"},
+    "timeline.delete": timeline.SOME | {"reason"},
 }
 
 
-def run(change: Change, meaning: Meaning) -> Person:
-    """The person that the command was about."""
+def run(change: Change, meaning: Meaning) -> Person | None:
+    """The person that the command was about, where it was one."""
     data = meaning.data
     if not isinstance(data, dict) or not set(data) <= ALLOWED[meaning.name]:
         raise Refused("invalid")
@@ -100,7 +96,7 @@ def _update(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
     if not isinstance(new, dict) or not set(new) <= NEW - {"identifiers", "region"}:
         raise Refused("invalid")
     _check(new)
-    person = _live(change, data)
+    person = live(change, data)
     if data.get("expected_version") not in (None, person.version):
         raise Refused("version_conflict")
     person = change.draft(person)
@@ -140,7 +136,7 @@ def _life(change: Change, data: dict[str, Any], *, deleted: bool) -> Person:
 
 def _add(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
     channel, key = _which(data)
-    person = change.draft(_live(change, data))
+    person = change.draft(live(change, data))
     if change.owner(key) not in (None, person):
         raise Refused("identifier_taken")
     change.silent_fields = True
@@ -152,7 +148,7 @@ def _add(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
 
 def _of(change: Change, data: dict[str, Any]) -> tuple[Person, tuple[Key, str]]:
     channel, key = _which(data)
-    person = change.draft(_live(change, data))
+    person = change.draft(live(change, data))
     if (key, channel) not in person.identifiers:
         raise Refused("identifier_not_found")
     change.silent_fields = True
@@ -177,25 +173,6 @@ def _verify(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
 def _set_primary(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
     person, at = _of(change, data)
     person.make_primary(person.identifiers[at])
-    return person
-
-
-def _record(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
-    if not data.get("type") or data.get("category") not in CATEGORIES:
-        raise Refused("invalid")
-    person = _live(change, data)
-    copied = RECORD - {"contact", "type", "category", "occurred_at", "expires_at"}
-    facts = {name: data[name] for name in copied if data.get(name) is not None}
-    facts.setdefault("triggered_by", meaning.actor)
-    facts["occurred_at"] = parse_time(data["occurred_at"]) if data.get("occurred_at") else meaning.time
-    change.write(person, data["type"], data["category"], **facts)
-    return person
-
-
-def _live(change: Change, data: dict[str, Any]) -> Person:
-    person = find(change, data.get("contact"))
-    if person.deleted:
-        raise Refused("contact_deleted")
     return person
 
 
@@ -236,7 +213,7 @@ def _fill(person: Person, data: dict[str, Any], *, overwrite: bool) -> None:
         person.status = data["status"]
 
 
-COMMANDS: dict[str, Callable[[Change, Meaning, dict[str, Any]], Person]] = {
+COMMANDS: dict[str, Callable[[Change, Meaning, dict[str, Any]], Person | None]] = {
     "contact.create": _create,
     "contact.upsert": _upsert,
     "contact.update": _update,
@@ -246,5 +223,9 @@ COMMANDS: dict[str, Callable[[Change, Meaning, dict[str, Any]], Person]] = {
     "identifier.remove": _remove,
     "identifier.verify": _verify,
     "identifier.set_primary": _set_primary,
-    "timeline.record": _record,
+    "timeline.record": timeline.record,
+    "timeline.record_many": timeline.record_many,
+    "timeline.mark_delivered": timeline.mark_delivered,
+    "timeline.mark_read": timeline.mark_read,
+    "timeline.delete": timeline.delete,
 }

@@ -22,6 +22,10 @@ COMMANDS = {
     "identifier.verify",
     "identifier.set_primary",
     "timeline.record",
+    "timeline.record_many",
+    "timeline.mark_delivered",
+    "timeline.mark_read",
+    "timeline.delete",
 }
 SUBJECT_TOKENS = {"webhook": 4, "command": 5}
 

@@ -5,7 +5,7 @@ Straightforward and slow on purpose: a second, independent reading of INTERFACES
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tests.model import commands, webhooks
@@ -21,17 +21,27 @@ class Fate:
     status: str
     code: str | None = None
     message: str | None = None  # the envelope's id; None where it could not be read
-    items: list[str] = field(default_factory=list)  # of a webhook: applied | duplicate, in order
+    items: list[str] = field(default_factory=list)  # of a webhook, or a command of many: what each became
+    refused: list[str] = field(default_factory=list)  # the codes of the items that were refused
 
 
 class Model:
-    """``take`` messages in an order that keeps each key's; then read ``people`` and ``fates``."""
+    """``take`` messages in an order that keeps each key's; then read ``people`` and ``fates``.
 
-    def __init__(self, max_body: int = 900_000, poison: Callable[[Accepted], bool] | None = None) -> None:
+    ``titles``: of timeline events by id, which are drawn at random: what a message means that names one.
+    """
+
+    def __init__(
+        self,
+        max_body: int = 900_000,
+        poison: Callable[[Accepted], bool] | None = None,
+        titles: Mapping[str, str] | None = None,
+    ) -> None:
         self.people: dict[str, list[Person]] = {}
         self.fates: dict[tuple[str, int], Fate] = {}  # by stream and sequence
         self._max_body = max_body
         self._poison = poison  # whether a handler raises on it
+        self._titles = titles
         self._seen: set[tuple[str, str, str]] = set()
         self._items: set[tuple[str, str]] = set()
 
@@ -58,7 +68,8 @@ class Model:
         self._seen.add(identity)
         if self._poison and self._poison(message):
             return Fate("dead", "handler_failed", meaning.id)
-        change = Change(meaning.tenant, self.people.setdefault(meaning.tenant, []), meaning.id)
+        people = self.people.setdefault(meaning.tenant, [])
+        change = Change(meaning.tenant, people, meaning.id, self._titles)
         if meaning.kind == "webhook":
             return self._webhook(change, meaning, found)
         try:
@@ -66,7 +77,7 @@ class Model:
         except Refused as refused:
             return Fate("rejected", refused.code, meaning.id)
         change.settle()
-        return Fate("applied", message=meaning.id)
+        return Fate("applied", message=meaning.id, items=change.items, refused=change.refused)
 
     def _webhook(self, change: Change, meaning: Meaning, found: list[webhooks.Item]) -> Fate:
         statuses = []

@@ -67,6 +67,11 @@ class Happening:
     type: str
     category: str | None  # None: the contract leaves it open
     facts: dict[str, Any] = field(default_factory=dict)
+    marks: set[str] = field(default_factory=set)  # delivered | read | deleted | skipped
+
+    @property
+    def title(self) -> str | None:
+        return self.facts.get("title")
 
 
 @dataclass

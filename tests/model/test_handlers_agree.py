@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import uuid
-from collections import defaultdict
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,16 +18,19 @@ import workers.inbox
 from ops.settings import Settings
 from storage.batch import Changes, Loaded, Wanted
 from storage.inbox import SeenKey
+from storage.marks import EventKey
 from storage.outbox import OutboundEvent
-from storage.rows import Contact
+from storage.rows import Contact, EventState
 from tests.faults.compare import compare
 from tests.faults.evidence import Evidence
 from tests.faults.traffic import Traffic
+from tests.model.build import Draft
 from tests.model.decode import Accepted
 from tests.model.fold import Model
 from workers.directory import Directory
 from workers.effects import document
 from workers.engine.record import Record
+from workers.marks import state_of
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 SETTINGS = Settings(nats_url="nats://nowhere:4222", postgres_dsn="postgresql://nobody@nowhere/none")
@@ -39,7 +42,7 @@ class Memory:
     def __init__(self) -> None:
         self.contacts: dict[tuple[str, uuid.UUID], Contact] = {}
         self.outcomes: dict[SeenKey, str] = {}
-        self.timeline: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.timeline: dict[EventKey, EventState] = {}
 
     def load(self, wanted: Wanted) -> Loaded:
         """Only what the batch asked for: a handler that looks further must fail."""
@@ -47,8 +50,10 @@ class Memory:
         contacts: dict = {}
         external: dict = {}
         answering: dict = {}
+        events = {key: self.timeline[key] for key in wanted.event_ids if key in self.timeline}
+        owning = {(event.tenant_id, event.contact_id) for event in events.values()}
         for (tenant, contact_id), contact in self.contacts.items():
-            found = (tenant, contact_id) in wanted.contact_ids
+            found = (tenant, contact_id) in wanted.contact_ids | owning
             if found:
                 answering[tenant, contact_id] = contact_id
             if (tenant, contact.external_id) in wanted.external_ids:
@@ -62,30 +67,50 @@ class Memory:
             if found:
                 contacts[tenant, contact_id] = contact.copy()
         seen = {key: self.outcomes[key] for key in wanted.message_ids if key in self.outcomes}
-        return Loaded(NOW, seen, answering, external, owners, contacts)
+        return Loaded(NOW, seen, answering, external, owners, contacts, events)
 
     def persist(self, changes: Changes) -> None:
         for contact in [*changes.created, *changes.updated, *changes.touched]:
             self.contacts[contact.tenant_id, contact.id] = contact
         for event in changes.events:
-            self.timeline[str(event.contact_id)].append({"id": event.id, "sequence": event.sequence})
+            self.timeline[event.tenant_id, event.id] = state_of(event)
+        for event in changes.events_marked:
+            assert (event.tenant_id, event.id) in self.timeline
+            self.timeline[event.tenant_id, event.id] = event
+        for event in changes.events_deleted:
+            del self.timeline[event.tenant_id, event.id]
         assert not changes.outcomes.keys() & self.outcomes.keys(), "an id is taken twice"
         self.outcomes.update(changes.outcomes)
 
 
-def fold(accepted: list[Accepted], first: int, sizes: list[int]) -> Evidence:
-    """The ``first`` messages in a batch of their own, the rest in batches of ``sizes``."""
-    memory, events = Memory(), list[OutboundEvent]()
-    processors = {
-        "WEBHOOK": workers.inbox.processor(SETTINGS),
-        "COMMAND": workers.contacts.processor(SETTINGS),
-    }
-    rest = list(accepted)
-    for size in itertools.chain([first], itertools.cycle(sizes)):
-        if not rest:
-            break
-        batch, rest = rest[:size], rest[size:]
-        for stream, processor in processors.items():
+class Fold:
+    """Folds accepted messages, a batch after the other."""
+
+    def __init__(self) -> None:
+        self.accepted: list[Accepted] = []
+        self.events: list[OutboundEvent] = []
+        self._memory = Memory()
+        self._processors = {
+            "WEBHOOK": workers.inbox.processor(SETTINGS),
+            "COMMAND": workers.contacts.processor(SETTINGS),
+        }
+
+    def take(self, drafts: list[Draft]) -> None:
+        """A batch of each stream."""
+        first = len(self.accepted) + 1
+        batch = [
+            Accepted(
+                d.subject.partition(".")[0].upper(),
+                n,
+                d.subject,
+                d.headers,
+                d.body,
+                NOW + timedelta(seconds=n),
+            )
+            for n, d in enumerate(drafts, first)
+        ]
+        self.accepted += batch
+        for stream, processor in self._processors.items():
             messages = [
                 processor.decode(Record(stream, 0, m.sequence, m.subject, m.headers, m.body, m.time))
                 for m in batch
@@ -95,20 +120,20 @@ def fold(accepted: list[Accepted], first: int, sizes: list[int]) -> Evidence:
             for message in messages:
                 wanted.message_ids.add(message.opened.seen_key)
                 message.want(wanted)
-            directory = Directory(memory.load(wanted))
+            directory = Directory(self._memory.load(wanted))
             for message in messages:
-                workers.apply._fold(directory, message, events, forged_replay=False)
-            memory.persist(directory.changes())
-    return evidence_of(accepted, memory, events)
+                workers.apply._fold(directory, message, self.events, forged_replay=False)
+            self._memory.persist(directory.changes())
 
-
-def evidence_of(accepted: list[Accepted], memory: Memory, events: list[OutboundEvent]) -> Evidence:
-    evidence = Evidence(accepted=accepted, timeline=dict(memory.timeline))
-    evidence.events = [{**json.loads(e.payload), "stored_subject": e.subject} for e in events]
-    for (tenant, contact_id), contact in memory.contacts.items():
-        found = json.loads(json.dumps(document(contact), default=_plain))
-        evidence.contacts[str(contact_id)] = {**found, "tenant": tenant}
-    return evidence
+    def evidence(self) -> Evidence:
+        evidence = Evidence(accepted=self.accepted)
+        evidence.events = [{**json.loads(e.payload), "stored_subject": e.subject} for e in self.events]
+        for (tenant, contact_id), contact in self._memory.contacts.items():
+            found = json.loads(json.dumps(document(contact), default=_plain))
+            evidence.contacts[str(contact_id)] = {**found, "tenant": tenant}
+        for event in self._memory.timeline.values():
+            evidence.timeline.setdefault(str(event.contact_id), []).append(asdict(event))
+        return evidence
 
 
 def _plain(value: Any) -> str:
@@ -125,12 +150,15 @@ def _plain(value: Any) -> str:
 def test_batches_of_any_size(seed: int, people: int, steps: int, sizes: list[int]):
     """Within a batch the webhooks go before the commands: what comes of the traffic must not depend on it."""
     traffic = Traffic("acme", seed, people=people, steps=steps)
-    drafts = [*traffic.prologue, *traffic.main]
-    accepted = [
-        Accepted(
-            d.subject.partition(".")[0].upper(), n, d.subject, d.headers, d.body, NOW + timedelta(seconds=n)
-        )
-        for n, d in enumerate(drafts, start=1)
-    ]
-    evidence = fold(accepted, len(traffic.prologue), sizes)
-    compare(evidence, Model().fold(accepted), replies_kept=False).check()
+    folding = Fold()
+    folding.take(traffic.prologue)
+    traffic.know({title: event_id for event_id, title in folding.evidence().titles().items()})
+    rest = list(traffic.main)
+    for size in itertools.cycle(sizes):
+        if not rest:
+            break
+        folding.take(rest[:size])
+        del rest[:size]
+    evidence = folding.evidence()
+    model = Model(titles=evidence.titles()).fold(evidence.accepted)
+    compare(evidence, model, replies_kept=False).check()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import itertools
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,8 @@ class Bus:
     """Takes drafts as the broker would, and folds them."""
 
     def __init__(self) -> None:
-        self.model = Model(poison=lambda message: b"POISON" in message.body)
+        self.titles = {str(uuid.UUID(int=n)): f"n{n}" for n in range(9)}
+        self.model = Model(poison=lambda message: b"POISON" in message.body, titles=self.titles)
         self._numbers = itertools.count(1)
 
     def send(self, draft: Draft) -> Fate:
@@ -199,6 +202,61 @@ def test_timeline_record_leaves_the_version(bus: Bus):
     assert (
         bus.send(command("timeline.record", "acme", "k", {**event, "category": "nonsense"})).code == "invalid"
     )
+
+
+def test_of_many_events_each_is_refused_alone(bus: Bus):
+    bus.send(command("contact.create", "acme", "k", {"external_id": "e1"}))
+    note = {"type": "note_added", "category": "note"}
+    events = [note, {**note, "category": "nonsense"}, {**note, "contact": {"external_id": "nobody"}}, 5, note]
+    data = {"contact": {"external_id": "e1"}, "events": events}
+    fate = bus.send(command("timeline.record_many", "acme", "k", data))
+    assert (fate.status, fate.items) == (
+        "applied",
+        ["applied", "rejected", "rejected", "rejected", "applied"],
+    )
+    assert fate.refused == ["invalid", "contact_not_found", "invalid"]
+    assert types(bus.only()) == ["contact_created", "note_added", "note_added"]
+    for bad in ({}, {"events": []}, {"events": [note], "type": "x"}, {"events": [note] * 501}):
+        assert bus.send(command("timeline.record_many", "acme", "k", bad)).code == "invalid"
+
+
+def test_marks_are_made_once(bus: Bus):
+    bus.send(command("contact.create", "acme", "k", {"external_id": "e1"}))
+    past = {"expires_at": "2001-01-01T00:00:00Z"}
+    events = [
+        {
+            "type": "x",
+            "category": "note",
+            "title": f"n{n}",
+            "visible_to_client": n == 0,
+            **(past if n == 2 else {}),
+        }
+        for n in range(4)
+    ]
+    who = {"external_id": "e1"}
+    bus.send(command("timeline.record_many", "acme", "k", {"contact": who, "events": events}))
+    ids = list(bus.titles)[:4]
+
+    def do(verb: str, *which: int, **fields: Any) -> list[tuple[str, list[str]]]:
+        """What was told of it."""
+        before = len(bus.only().told)
+        data = {"event_ids": [ids[n] for n in which], **fields}
+        assert bus.send(command(f"timeline.{verb}", "acme", "k", data)).status == "applied"
+        return [
+            (mark, titles) for t in bus.only().told[before:] for mark, titles in t.facts.items() if titles
+        ]
+
+    assert do("mark_delivered", 0, 1, reader="agent") == [("delivered", ["n1"])]
+    assert do("mark_delivered", 0, 1) == [("delivered", ["n0"])]
+    assert do("mark_delivered", 0, 1) == []
+    assert do("mark_read", 1, 3) == [("delivered", ["n3"]), ("read", ["n1", "n3"])]
+    assert do("mark_delivered", 0, 1, 2, expired=True) == [("delivered", ["n2"]), ("skipped", ["n2"])]
+    assert do("delete", 3, 3) == [("deleted", ["n3"])]
+    assert do("mark_read", 3) == do("delete", 3) == []
+    assert bus.only().version == 1
+    nobody = {"event_ids": ids, "contact": {"external_id": "nobody"}}
+    assert bus.send(command("timeline.mark_read", "acme", "k", nobody)).code == "contact_not_found"
+    assert bus.send(command("timeline.delete", "acme", "k", {"event_ids": ["@n1"]})).code == "invalid"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tests.helpers import front
 from tests.helpers.front import Front, Gate
 from tests.helpers.indexing import LEASE_SECONDS, Ground
 from tests.helpers.outgoing import made_anew
+from workers.indexer.changes import contact_of
 from workers.indexer.service import Indexer
 from workers.jetstream import api
 
@@ -79,9 +80,14 @@ async def test_events_out_of_order_and_repeated(ground: Ground):
 async def test_what_changes_no_contact_is_passed_over(ground: Ground):
     await ground.live()
     contact_id = await ground.make(first_name="Maria")
+    recorded = await ground.send("timeline.record", {"contact": {"id": str(contact_id)}, "type": "x"})
+    await ground.send("timeline.mark_read", {"event_ids": [recorded.details["timeline_event_id"]]})
     await ground.send("contact.create", {"phone": "nothing"})
     events = ground.untold()
-    assert events[-1]["on"] == f"contact.rejected.{ground.tenant}.-"
+    marked, refused = [event["on"] for event in events[-2:]]
+    assert marked == f"contact.timeline_changed.{ground.tenant}.{contact_id}"
+    assert refused == f"contact.rejected.{ground.tenant}.-"
+    assert contact_of(marked) is contact_of(refused) is None
     odd = [
         "contact.rejected.acme.-",
         "contact.odd.acme.no-uuid",

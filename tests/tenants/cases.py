@@ -40,6 +40,19 @@ QUERIES: dict[str, Callable[[Victim], list[tuple[Fields, str | None]]]] = {
         ({"contact": name, "total": True}, "contact_not_found") for name in v.names
     ],
     "timeline.get": lambda v: [({"event_id": v.event_id}, "event_not_found")],
+    "timeline.undelivered": lambda v: [
+        ({}, None),
+        ({"visible_to": "agent"}, None),
+        *(({"contact": name}, "contact_not_found") for name in v.names),
+    ],
+    "timeline.session": lambda v: [({"session_id": v.external_id}, None)],
+    "timeline.by_type": lambda v: [({"type": v.external_id}, None)],
+    "timeline.by_category": lambda _: [({"category": "pipeline"}, None)],
+    "timeline.search": lambda v: [
+        ({"q": v.external_id}, None),
+        *(({"q": v.external_id, "contact": name}, "contact_not_found") for name in v.names),
+    ],
+    "timeline.count": lambda v: [({"contact": name}, "contact_not_found") for name in v.names],
     "search.status": lambda _: [({}, None)],
     "message.status": lambda v: [({"channel": "whatsapp", "message_id": v.message_id}, "message_not_found")],
 }
@@ -49,6 +62,11 @@ CURSORS: dict[str, Callable[[Victim], Fields]] = {
     "contact.list": lambda _: {"page_size": 1, "include_deleted": True},
     "contact.search": lambda _: {"page_size": 1},
     "contact.timeline": lambda v: {"contact": {"id": v.id}, "limit": 1},
+    "timeline.undelivered": lambda _: {"limit": 1},
+    "timeline.session": lambda v: {"session_id": v.external_id, "limit": 1},
+    "timeline.by_type": lambda v: {"type": v.external_id, "limit": 1},
+    "timeline.by_category": lambda _: {"category": "pipeline", "limit": 1},
+    "timeline.search": lambda v: {"q": v.external_id, "limit": 1},
 }
 
 
@@ -59,6 +77,13 @@ def _by_name(**fields: Any) -> Callable[[Victim], list[Fields]]:
 def _by_identifier(**fields: Any) -> Callable[[Victim], list[Fields]]:
     return lambda v: [
         {"contact": name, "channel": v.channel, "identifier": v.identifier, **fields} for name in v.names
+    ]
+
+
+def _by_event(**fields: Any) -> Callable[[Victim], list[Fields]]:
+    return lambda v: [
+        {"event_ids": [v.event_id], **fields},
+        *({"event_ids": [v.event_id], "contact": name, **fields} for name in v.names),
     ]
 
 
@@ -81,5 +106,12 @@ COMMANDS: dict[str, Callable[[Victim], list[Fields]]] = {
     "identifier.verify": _by_identifier(),
     "identifier.set_primary": _by_identifier(),
     "timeline.record": _by_name(type="note_added", category="note", title="crosswise"),
+    "timeline.record_many": lambda v: [
+        *({"events": [{"contact": name, "type": "note_added"}]} for name in v.names),
+        *({"contact": name, "events": [{"type": "note_added"}]} for name in v.names),
+    ],
+    "timeline.mark_delivered": _by_event(),
+    "timeline.mark_read": _by_event(reader="agent"),
+    "timeline.delete": _by_event(reason="crosswise"),
     "search.rebuild": lambda _: [{}],
 }

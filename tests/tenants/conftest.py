@@ -87,8 +87,9 @@ async def victim(writer: asyncpg.Connection) -> Victim:
     await seed.identifier(writer, "a", contact, "email", address, is_primary=True)
     await seed.identifier(writer, "a", contact, "push", token, is_primary=True)
     await seed.tag(writer, "a", contact, token)
-    event = await seed.event(writer, "a", contact, 1)
-    await seed.event(writer, "a", contact, 2)
+    shown = {"title": token, "type": token, "category": "pipeline", "session_id": token, "realtime": True}
+    event = await seed.event(writer, "a", contact, 1, **shown)
+    await seed.event(writer, "a", contact, 2, **shown)
     await seed.message_status(writer, "a", contact, "whatsapp", token, "read")
     merged = await seed.contact(writer, "a", merged_into=contact)
     job = uuid.uuid4()

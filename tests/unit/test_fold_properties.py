@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import uuid
 from collections import Counter
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -76,10 +77,17 @@ def test_events_make_the_documents(log: list[Record], sizes: list[int]):
     for contact in world.contacts.values():
         shown = orjson.loads(orjson.dumps(document(contact), option=orjson.OPT_UTC_Z, default=str))
         assert loud(replica.documents[str(contact.id)]) == loud(shown)
-        told = replica.timelines[str(contact.id)]
-        assert [str(e.id) for e in world.timeline if e.contact_id == contact.id] == [e["id"] for e in told]
-        assert contact.timeline_sequence == len(told)
+        rows = [world.marks[e.tenant_id, e.id] for e in world.timeline.values() if e.contact_id == contact.id]
+        assert [(str(e.id), *moments(e.delivered_at, e.read_at)) for e in rows] == [
+            (e["id"], e["delivered_at"], e["read_at"]) for e in replica.rows(str(contact.id))
+        ]
+        assert contact.timeline_sequence == len(replica.timelines[str(contact.id)])
     assert max(Counter(event["id"] for event in world.events).values(), default=1) == 1
+
+
+def moments(*given: datetime | None) -> list[str | None]:
+    """As JSON has them."""
+    return [each and each.isoformat().replace("+00:00", "Z") for each in given]
 
 
 @given(log=logs, sizes=sizes)

@@ -6,10 +6,10 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any, Final, Literal
 
-from storage.reads import timeline
+from storage.reads import events, timeline
 from storage.reads.contacts import ById
+from storage.reads.events import OLDEST, EventFilter
 from storage.reads.session import Reads
-from storage.reads.timeline import TimelineFilter
 from workers.exports import csv
 from workers.query_handlers.answer import found
 
@@ -40,9 +40,9 @@ async def export(
     """
     async with reads.of(tenant) as reading:
         contact = await found(reading, ById(contact_id), include_deleted=True)
-    pages = _pages(reads, tenant, contact.id, TimelineFilter(visible_to=visible_to))
+    pages = _pages(reads, tenant, contact.id, EventFilter(visible_to=visible_to))
     if format == "csv":
-        return csv.pieces(timeline.names(visible_to), pages)
+        return csv.pieces(events.names(visible_to), pages)
     try:
         from workers.exports import pdf  # noqa: PLC0415 - an extra, and 100 MB of it
     except ModuleNotFoundError as error:
@@ -54,15 +54,17 @@ async def export(
 
 
 async def _pages(
-    reads: Reads, tenant: str, contact_id: uuid.UUID, narrowed: TimelineFilter
+    reads: Reads, tenant: str, contact_id: uuid.UUID, narrowed: EventFilter
 ) -> AsyncIterator[list[dict[str, Any]]]:
     """The events, oldest first, as INTERFACES shows them. No transaction is open while a page is out."""
-    after = None
+    cursor = None
     while True:
         async with reads.of(tenant) as reading:
-            events = await timeline.oldest_first(reading, contact_id, narrowed, limit=PAGE, after=after)
-        if events:
-            yield events
-        if len(events) < PAGE:
+            page = await timeline.page(
+                reading, contact_id, narrowed, OLDEST, limit=PAGE, cursor=cursor, asked={}
+            )
+        if page.events:
+            yield page.events
+        cursor = page.next_cursor
+        if cursor is None:
             return
-        after = events[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,16 +32,36 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A command's model with the canonical forms of what it names."""
+    """A command's model with the canonical forms of what it names.
+
+    ``parts`` are what a command of many consists of, each prepared or refused alone. ``place`` says for a part where in the
+    command its contact stands: "events.3.", or "" for the command's own.
+    """
 
     model: Any
     reference: Reference | None = None
     claims: tuple[Claim, ...] = field(default=())
+    parts: tuple[Prepared | Rejection, ...] = ()
+    place: str = ""
+
+
+def refusal(errors: Sequence[Mapping[str, str]]) -> Rejection:
+    """A refusal by its fields, each {"field", "message"}."""
+    text = "; ".join(f"{error['field']}: {error['message']}" for error in errors)
+    return Rejection("invalid", text, {"errors": errors})
 
 
 def invalid(name: str, message: str) -> Rejection:
     """A refusal that names one field and the fix."""
-    return Rejection("invalid", f"{name}: {message}", {"errors": [{"field": name, "message": message}]})
+    return refusal([{"field": name, "message": message}])
+
+
+def placed(rejection: Rejection, place: str) -> Rejection:
+    """The rejection of a part that begins with the name of its field, which is now the name within the command."""
+    details = rejection.details
+    if details is not None and "errors" in details:
+        details = {"errors": [{**error, "field": place + error["field"]} for error in details["errors"]]}
+    return Rejection(rejection.code, place + rejection.message, details, rejection.contact_id)
 
 
 def claim(

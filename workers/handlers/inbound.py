@@ -20,7 +20,8 @@ from ops import metrics
 from storage.ids import uuid7
 from storage.inbox import SeenKey
 from storage.rows import Consent, Identifier, MessageStatus
-from workers.directory import Entry, Scratch
+from workers.directory import Scratch
+from workers.draft import Entry
 from workers.handlers.claim import Claim, is_full, spelled
 from workers.handlers.resolve import conflict, strongest
 from workers.message import Opened

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from storage.rows import IdentifierKey
-from workers.directory import Entry, Scratch
+from workers.directory import Scratch
+from workers.draft import Entry
 
 _EXTERNAL_ID = "external id"  # no channel can be spelled so
 _LATE = datetime.max.replace(tzinfo=UTC)

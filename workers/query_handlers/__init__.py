@@ -14,6 +14,12 @@ HANDLERS: Mapping[str, Handler] = {
     "contact.search": search.contacts,
     "contact.timeline": timeline.of_contact,
     "timeline.get": timeline.get,
+    "timeline.undelivered": timeline.undelivered,
+    "timeline.session": timeline.session,
+    "timeline.by_type": timeline.by_type,
+    "timeline.by_category": timeline.by_category,
+    "timeline.search": timeline.search,
+    "timeline.count": timeline.count,
     "message.status": message.status,
     "search.status": search.status,
 }

@@ -13,7 +13,7 @@ from contracts import subjects
 from contracts.moments import moment
 from contracts.subjects import SubjectError
 from contracts.vocabulary import Role
-from storage.reads.timeline import CLIENT_NEVER_SEES
+from storage.reads.events import CLIENT_NEVER_SEES
 
 CHANGED: Final = "contact.timeline_changed"
 

@@ -7,11 +7,7 @@ argument: what goes follows from the database's clock and the number of months t
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
-
-SCHEMA = """
-create index contact_events_expires_at_idx on contact_events (expires_at) where expires_at is not null;
-"""
+down_revision = "0004"
 
 FUNCTIONS = """
 -- The first moment of the oldest month that is kept: of the months that are over, so many whole ones.
@@ -66,7 +62,6 @@ grant execute on function rollcall_drop_event_month, rollcall_delete_old_events 
 
 
 def upgrade() -> None:
-    op.execute(SCHEMA)
     op.execute(FUNCTIONS)
 
 
@@ -74,4 +69,3 @@ def downgrade() -> None:
     op.execute(
         "drop function rollcall_delete_old_events, rollcall_drop_event_month, rollcall_timeline_begins"
     )
-    op.execute("drop index contact_events_expires_at_idx")
