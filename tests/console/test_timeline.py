@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from contracts import envelope
-from contracts.envelope import Envelope
 from tests.console.screen import ROWS, Screen
 from tests.eventually import eventually
+from tests.helpers.browser import WITHIN
 from tests.helpers.realm import Realm
 
 EVIL = '<img src=x onerror="document.title=1">{}<script>document.title=2</script>"\'&amp;'
 
 
-async def marked(realm: Realm, tenant: str, contact: uuid.UUID, **ids: Sequence[uuid.UUID]) -> None:
-    """Say on the bus that events were delivered, read or deleted, in the place of the commands that do so."""
-    every = [str(event_id) for each in ids.values() for event_id in each]
-    data: dict[str, Any] = {
-        "contact_id": str(contact),
-        **{name: [str(i) for i in ids.get(name, ())] for name in ("delivered", "read", "deleted")},
-        "at": "2026-01-31T09:30:00Z",
-        "visible_to_client": every,
-        "visible_to_agent": every,
-    }
-    message = Envelope(
-        id=envelope.new_id(), source="tests", type="contact.timeline_changed", data=data, tenantid=tenant
-    )
-    subject = f"contact.timeline_changed.{tenant}.{contact}"
-    await realm.stage.client.jetstream().publish(subject, envelope.dump(message))
+async def send(realm: Realm, tenant: str, command: str, *event_ids: uuid.UUID) -> None:
+    result = await realm.client.send(command, tenant, {"event_ids": [str(i) for i in event_ids]}, timeout=20)
+    assert result.status == "applied", result
 
 
 async def test_a_contact_is_found(screen: Screen, realm: Realm):
@@ -137,49 +123,51 @@ async def test_a_row_says_everything(screen: Screen, realm: Realm):
 async def test_marks_and_deletions(screen: Screen, realm: Realm):
     tenant = realm.tenant()
     contact = await realm.contact(tenant)
-    first, second, third = [await realm.record(tenant, contact, title) for title in ("one", "two", "three")]
     theirs = await realm.notify(tenant, contact, "for the client")
+    gone = await realm.notify(tenant, contact, "to be deleted")
     await screen.sign_in(realm.agent(tenant), f"#contact={contact}")
     await screen.until_equal(tenant, contact)
-    assert set(await screen.unread()) == set(await screen.ids())
-    status = f"document.querySelector('[data-id=\"{theirs}\"] .delivery').textContent"
-    assert await screen.page.run(f"return {status}") == "Not delivered yet"
-    await marked(realm, tenant, contact, delivered=[first, theirs], read=[second], deleted=[third])
-    await screen.page.until(f"!document.querySelector('[data-id=\"{third}\"]')", "the row has gone")
-    assert await screen.page.run(f"return {status}") == "Delivered"
-    assert {str(first), str(theirs)} <= set(await screen.unread())
-    assert str(second) not in await screen.unread()
-    # An answer that was under way when the row went must not bring it back.
-    await marked(realm, tenant, contact, read=[first])
-    await eventually(lambda: _not_in(screen, str(first)), what="the mark has gone")
-    assert str(third) not in await screen.ids()
+    said = f"document.querySelector('[data-id=\"{theirs}\"] .delivery').textContent"
+    assert await screen.page.run(f"return {said}") == "Not delivered yet"
+    await send(realm, tenant, "timeline.mark_delivered", theirs)
+    await screen.page.until(f"{said} === 'Delivered'")
+    await send(realm, tenant, "timeline.mark_read", theirs)
+    await screen.page.until(f"{said} === 'Read by the contact'")
+    assert str(theirs) not in await screen.unread()
+    assert str(gone) in await screen.unread()
+    await send(realm, tenant, "timeline.delete", gone)
+    await screen.page.until(f"!document.querySelector('[data-id=\"{gone}\"]')", "the row has gone")
+    await screen.until_equal(tenant, contact)
 
 
-async def _not_in(screen: Screen, event_id: str) -> bool:
-    return event_id not in await screen.unread()
-
-
-async def test_what_is_seen_is_said(screen: Screen, realm: Realm):
-    """Frames of the page become commands: what arrives is delivered, what stays on screen for a moment is read."""
+async def test_what_was_on_screen_for_a_moment_is_read(screen: Screen, realm: Realm):
+    """By the agent; of what the contact's client may see, that client's reading counts."""
     tenant = realm.tenant()
     contact = await realm.contact(tenant)
+    await asyncio.gather(*(realm.record(tenant, contact, f"n{n}") for n in range(30)))
     await screen.sign_in(realm.agent(tenant), f"#contact={contact}")
     await screen.until_equal(tenant, contact)
-    sent: dict[str, set[str]] = {"mark_delivered": set(), "mark_read": set()}
-    subscription = await realm.stage.client.subscribe(f"command.timeline.*.{tenant}.*")
+    assert len(await screen.unread()) == 31
     live = await realm.record(tenant, contact, "live")
     theirs = await realm.notify(tenant, contact, "for the client")
-    async with asyncio.timeout(10):
-        while str(live) not in sent["mark_read"]:
-            message = await subscription.next_msg(10)
-            verb = message.subject.split(".")[2]
-            if verb in sent:
-                data = envelope.parse(message.data, message.headers).data
-                assert data["reader"] == "agent"
-                sent[verb].update(data["event_ids"])
-    await subscription.unsubscribe()
-    assert str(live) in sent["mark_delivered"]
-    assert str(theirs) not in sent["mark_delivered"] | sent["mark_read"]
+
+    async def read() -> bool:
+        events = {event["id"]: event for event in await realm.timeline(tenant, contact)}
+        assert events[str(live)]["delivered_at"]
+        assert events[str(live)]["read_at"]
+        unread = {event_id for event_id, event in events.items() if event["read_at"] is None}
+        assert set(await screen.unread()) == unread
+        assert str(theirs) in unread
+        assert (await screen.ids())[-10:] == [i for i in await screen.ids() if i in unread][-10:]
+        return True
+
+    await eventually(read, timeout=WITHIN, interval=0.1, what="what is seen is read")
+    await screen.page.run("document.getElementById('main').scrollTop = 1e6")
+    await eventually(
+        lambda: _is(screen, "document.querySelectorAll('#timeline > li:last-child[data-unread]').length", 0),
+        timeout=WITHIN,
+        what="the last row is read",
+    )
 
 
 async def test_expired_events_go(screen: Screen, realm: Realm):
@@ -231,6 +219,9 @@ async def test_a_contacts_client_has_its_own_timeline_alone(screen: Screen, real
     await realm.notify(tenant, other, "of another")
     await screen.until_equal(tenant, own, "client")
     assert await screen.titles() == ["live", "waited"]
+    await screen.page.until("!document.querySelector('#timeline > [data-unread]')", "all of it is read")
+    seen = await realm.timeline(tenant, own, visible_to="client")
+    assert all(event["delivered_at"] and event["read_at"] for event in seen)
     assert await screen.page.text("#contact-name") == "Your timeline"
     for hidden in ("#search", "#contacts", "#views", "#feed"):
         assert not await screen.page.text(hidden), hidden
@@ -262,14 +253,14 @@ async def test_the_feed_of_the_tenant(screen: Screen, realm: Realm):
     await realm.record(tenant, ann, "to Ann", occurred_at="2020-01-01T00:00:00Z")
     await realm.record(tenant, bob, "to Bob", occurred_at="2019-01-01T00:00:00Z")
     wanted = [["to Bob", "Bob"], ["to Ann", "Ann"]]
-    await eventually(lambda: _is(screen, said, wanted), timeout=15, what="the feed")
+    await eventually(lambda: _is(screen, said, wanted), timeout=WITHIN, what="the feed")
     await screen.page.click("#feed-events li:nth-child(2) .whose")
     await screen.until_equal(tenant, ann)
     # What happens while a contact is looked at is there when one comes back.
     await realm.record(tenant, bob, "again to Bob")
     await screen.page.click("#to-feed")
     await eventually(
-        lambda: _is(screen, said, [["again to Bob", "Bob"], *wanted]), timeout=15, what="the feed"
+        lambda: _is(screen, said, [["again to Bob", "Bob"], *wanted]), timeout=WITHIN, what="the feed"
     )
 
 
@@ -288,6 +279,6 @@ async def test_downloads(screen: Screen, realm: Realm):
     for kind, begins in (("csv", "\ufeffid,".encode()), ("pdf", b"%PDF")):
         await screen.page.click(f"#{kind}")
         file = screen.page.browser.downloads / f"timeline-{contact}.{kind}"
-        await eventually(lambda file=file: file.exists(), timeout=15, what=f"{file.name} is saved")  # type: ignore[misc]
+        await eventually(lambda file=file: file.exists(), timeout=WITHIN, what=f"{file.name} is saved")  # type: ignore[misc]
         assert file.read_bytes().startswith(begins)
     assert b"in the file" in (screen.page.browser.downloads / f"timeline-{contact}.csv").read_bytes()

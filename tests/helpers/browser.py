@@ -131,7 +131,9 @@ class Page:
     async def type(self, css: str, text: str) -> None:
         """In the place of what the field holds."""
         await self.until(f"document.querySelector({css!r})?.checkVisibility()", f"{css} is shown")
-        await self.run("const field = document.querySelector(arguments[0]); field.focus(); field.select()", css)
+        await self.run(
+            "const field = document.querySelector(arguments[0]); field.focus(); field.select()", css
+        )
         await self.paste(text)
 
     async def paste(self, text: str) -> None:

@@ -43,7 +43,8 @@ export class List {
       if (row === next) next = next.nextElementSibling;
       else this.#list.insertBefore(row, next);
     }
-    if (anchor?.row.isConnected) this.#pane.scrollTop += anchor.row.getBoundingClientRect().top - anchor.top;
+    const moved = anchor?.row.isConnected ? anchor.row.getBoundingClientRect().top - anchor.top : 0;
+    if (moved) this.#pane.scrollTop += moved; // never by nothing: that would stop a scroll that is under way
     if (!isNews) return;
     if (anchor) this.#count(this.#unseen + added.filter((row) => isBefore(row, anchor.row)).length);
     else if (added.length <= SLIDING && !isCalm()) added.forEach(slide);
