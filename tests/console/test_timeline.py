@@ -254,6 +254,9 @@ async def test_the_feed_of_the_tenant(screen: Screen, realm: Realm):
     await realm.record(tenant, bob, "to Bob", occurred_at="2019-01-01T00:00:00Z")
     wanted = [["to Bob", "Bob"], ["to Ann", "Ann"]]
     await eventually(lambda: _is(screen, said, wanted), timeout=WITHIN, what="the feed")
+    # What came is delivered; that it went by in a feed does not mean that somebody has read it.
+    await eventually(lambda: _came(realm, tenant, bob), timeout=WITHIN, what="it is delivered")
+    assert [event["read_at"] for event in await realm.timeline(tenant, bob)] == [None, None]
     await screen.page.click("#feed-events li:nth-child(2) .whose")
     await screen.until_equal(tenant, ann)
     # What happens while a contact is looked at is there when one comes back.
@@ -262,6 +265,11 @@ async def test_the_feed_of_the_tenant(screen: Screen, realm: Realm):
     await eventually(
         lambda: _is(screen, said, [["again to Bob", "Bob"], *wanted]), timeout=WITHIN, what="the feed"
     )
+
+
+async def _came(realm: Realm, tenant: str, contact: uuid.UUID) -> bool:
+    (event,) = [e for e in await realm.timeline(tenant, contact) if e["title"] == "to Bob"]
+    return event["delivered_at"] is not None
 
 
 async def _is(screen: Screen, expression: str, wanted: Any) -> bool:
