@@ -49,14 +49,16 @@ class Screen:
         """Type, and wait until these are listed, in this order and no others."""
         await self.page.type("#search-text", text)
         shown = "[...document.querySelectorAll('#people .name')].map((name) => name.textContent)"
-        await eventually(
-            lambda: self._lists(shown, list(names)), timeout=WITHIN, what=f"{text!r} finds {names}"
-        )
+        await self.until_is(shown, list(names))
 
-    async def _lists(self, expression: str, wanted: list[str]) -> bool:
-        found = await self.page.run(f"return {expression}")
-        assert found == wanted
-        return True
+    async def until_is(self, expression: str, wanted: Any) -> None:
+        """Wait until a JavaScript expression has this value."""
+
+        async def equal() -> bool:
+            assert await self.page.run(f"return {expression}") == wanted
+            return True
+
+        await eventually(equal, timeout=WITHIN, interval=0.05, what=expression)
 
     async def ids(self) -> list[str]:
         found: list[str] = await self.page.run(f"return {ROWS}.map((row) => row.dataset.id)")

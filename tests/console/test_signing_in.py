@@ -69,13 +69,17 @@ async def test_a_token_that_is_not_taken(screen: Screen, realm: Realm, token: st
 
 
 async def test_a_token_that_expires_ends_it(screen: Screen, realm: Realm):
+    """And nothing that it let one see stays on the page."""
     tenant = realm.tenant()
-    contact = await realm.contact(tenant)
-    await realm.record(tenant, contact, "a secret of the tenant's")
-    await screen.sign_in(realm.agent(tenant, seconds=3))
+    contact = await realm.contact(tenant, first_name="A secret", email="secret@example.com", tags=["secret"])
+    await screen.sign_in(realm.agent(tenant, seconds=3, sub="user:of-this-tenant"))
+    await screen.search("", "A secret")
     await screen.show(contact)
+    await realm.record(tenant, contact, "a secret of the tenant's")
+    await screen.until_equal(tenant, contact)
     assert await screen.until_out() == "Signed out: the token has expired."
-    assert "a secret" not in await screen.page.run("return document.documentElement.outerHTML")
+    left = await screen.page.run("return document.documentElement.outerHTML")
+    assert [word for word in ("secret", tenant, str(contact), "of-this-tenant") if word in left.lower()] == []
 
 
 async def test_where_nobody_can_sign_a_ticket_is_good_for_one_socket(

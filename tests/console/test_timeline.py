@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import Any
 
+import asyncpg
 import pytest
 
 from tests.console.screen import ROWS, Screen
@@ -14,11 +14,6 @@ from tests.helpers.browser import WITHIN
 from tests.helpers.realm import Realm
 
 EVIL = '<img src=x onerror="document.title=1">{}<script>document.title=2</script>"\'&amp;'
-
-
-async def send(realm: Realm, tenant: str, command: str, *event_ids: uuid.UUID) -> None:
-    result = await realm.client.send(command, tenant, {"event_ids": [str(i) for i in event_ids]}, timeout=20)
-    assert result.status == "applied", result
 
 
 async def test_a_contact_is_found(screen: Screen, realm: Realm):
@@ -61,6 +56,19 @@ async def test_pages_and_what_happens_meanwhile(screen: Screen, realm: Realm):
     await screen.page.click("#older")
     await screen.until_equal(tenant, contact)
     assert not await screen.page.text("#older")
+
+
+async def test_the_address_of_a_merged_contact_leads_to_the_survivor(screen: Screen, realm: Realm):
+    tenant = realm.tenant()
+    survivor, merged = await realm.contact(tenant), await realm.contact(tenant)
+    owner = await asyncpg.connect(realm.stage.dsn)
+    await owner.execute("update contacts set merged_into = $1 where id = $2", survivor, merged)
+    await owner.close()
+    await screen.sign_in(realm.agent(tenant), f"#contact={merged}")
+    await screen.until_is("location.hash", f"#contact={survivor}")
+    await realm.record(tenant, survivor, "of the survivor")
+    await screen.page.until(f"{ROWS}.length === 3", "the timelines of both are shown")
+    await screen.until_equal(tenant, survivor)
 
 
 async def test_what_happens_does_not_move_what_is_read(screen: Screen, realm: Realm):
@@ -118,67 +126,6 @@ async def test_a_row_says_everything(screen: Screen, realm: Realm):
     await screen.page.click("#timeline summary")
     opened = await screen.page.text("#timeline > li")
     assert all(word in opened for word in ('"amount": 1200', '"trace": "a1"'))
-
-
-async def test_marks_and_deletions(screen: Screen, realm: Realm):
-    tenant = realm.tenant()
-    contact = await realm.contact(tenant)
-    theirs = await realm.notify(tenant, contact, "for the client")
-    gone = await realm.notify(tenant, contact, "to be deleted")
-    await screen.sign_in(realm.agent(tenant), f"#contact={contact}")
-    await screen.until_equal(tenant, contact)
-    said = f"document.querySelector('[data-id=\"{theirs}\"] .delivery').textContent"
-    assert await screen.page.run(f"return {said}") == "Not delivered yet"
-    await send(realm, tenant, "timeline.mark_delivered", theirs)
-    await screen.page.until(f"{said} === 'Delivered'")
-    await send(realm, tenant, "timeline.mark_read", theirs)
-    await screen.page.until(f"{said} === 'Read by the contact'")
-    assert str(theirs) not in await screen.unread()
-    assert str(gone) in await screen.unread()
-    await send(realm, tenant, "timeline.delete", gone)
-    await screen.page.until(f"!document.querySelector('[data-id=\"{gone}\"]')", "the row has gone")
-    await screen.until_equal(tenant, contact)
-
-
-async def test_what_was_on_screen_for_a_moment_is_read(screen: Screen, realm: Realm):
-    """By the agent; of what the contact's client may see, that client's reading counts."""
-    tenant = realm.tenant()
-    contact = await realm.contact(tenant)
-    await asyncio.gather(*(realm.record(tenant, contact, f"n{n}") for n in range(30)))
-    await screen.sign_in(realm.agent(tenant), f"#contact={contact}")
-    await screen.until_equal(tenant, contact)
-    assert len(await screen.unread()) == 31
-    live = await realm.record(tenant, contact, "live")
-    theirs = await realm.notify(tenant, contact, "for the client")
-
-    async def read() -> bool:
-        events = {event["id"]: event for event in await realm.timeline(tenant, contact)}
-        assert events[str(live)]["delivered_at"]
-        assert events[str(live)]["read_at"]
-        unread = {event_id for event_id, event in events.items() if event["read_at"] is None}
-        assert set(await screen.unread()) == unread
-        assert str(theirs) in unread
-        assert (await screen.ids())[-10:] == [i for i in await screen.ids() if i in unread][-10:]
-        return True
-
-    await eventually(read, timeout=WITHIN, interval=0.1, what="what is seen is read")
-    await screen.page.run("document.getElementById('main').scrollTop = 1e6")
-    await eventually(
-        lambda: _is(screen, "document.querySelectorAll('#timeline > li:last-child[data-unread]').length", 0),
-        timeout=WITHIN,
-        what="the last row is read",
-    )
-
-
-async def test_expired_events_go(screen: Screen, realm: Realm):
-    tenant = realm.tenant()
-    contact = await realm.contact(tenant)
-    await screen.sign_in(realm.agent(tenant), f"#contact={contact}")
-    await screen.until_equal(tenant, contact)
-    at = await screen.page.run("return new Date(Date.now() + 1500).toISOString()")
-    await realm.record(tenant, contact, "short", expires_at=at)
-    await screen.page.until(f"{ROWS}.length === 2", "it came")
-    await screen.page.until(f"{ROWS}.length === 1", "it went")
 
 
 async def test_no_text_becomes_html(screen: Screen, realm: Realm):
@@ -253,7 +200,7 @@ async def test_the_feed_of_the_tenant(screen: Screen, realm: Realm):
     await realm.record(tenant, ann, "to Ann", occurred_at="2020-01-01T00:00:00Z")
     await realm.record(tenant, bob, "to Bob", occurred_at="2019-01-01T00:00:00Z")
     wanted = [["to Bob", "Bob"], ["to Ann", "Ann"]]
-    await eventually(lambda: _is(screen, said, wanted), timeout=WITHIN, what="the feed")
+    await screen.until_is(said, wanted)
     # What came is delivered; that it went by in a feed does not mean that somebody has read it.
     await eventually(lambda: _came(realm, tenant, bob), timeout=WITHIN, what="it is delivered")
     assert [event["read_at"] for event in await realm.timeline(tenant, bob)] == [None, None]
@@ -262,20 +209,12 @@ async def test_the_feed_of_the_tenant(screen: Screen, realm: Realm):
     # What happens while a contact is looked at is there when one comes back.
     await realm.record(tenant, bob, "again to Bob")
     await screen.page.click("#to-feed")
-    await eventually(
-        lambda: _is(screen, said, [["again to Bob", "Bob"], *wanted]), timeout=WITHIN, what="the feed"
-    )
+    await screen.until_is(said, [["again to Bob", "Bob"], *wanted])
 
 
 async def _came(realm: Realm, tenant: str, contact: uuid.UUID) -> bool:
     (event,) = [e for e in await realm.timeline(tenant, contact) if e["title"] == "to Bob"]
     return event["delivered_at"] is not None
-
-
-async def _is(screen: Screen, expression: str, wanted: Any) -> bool:
-    found = await screen.page.run(f"return {expression}")
-    assert found == wanted
-    return True
 
 
 async def test_downloads(screen: Screen, realm: Realm):

@@ -83,8 +83,8 @@ export class Connection {
   }
 
   /**
-   * Watch contacts (ids, or "*"). `handler` has begun(), once it is confirmed; event(event, cursor), changed(frame) and
-   * resync(). With a cursor it goes on behind that, without begun(). Answers its name.
+   * Watch contacts (ids, or "*"). `handler` has begun(), once it is confirmed; event(event), changed(frame) and resync().
+   * With a cursor it goes on behind that, without begun(). Answers its name.
    */
   subscribe(contacts, handler, cursor = null) {
     const sub = `s${++this.#number}`;
@@ -147,9 +147,9 @@ export class Connection {
     this.#after("steady", STEADY, () => (this.#failures = 0));
     this.#pinged = 0;
     this.#timers.beat = setInterval(() => this.#beat(), frame.heartbeat_s * 500);
-    this.#told.state({ kind: "live" });
-    this.#told.ready(frame);
     for (const sub of this.#subscriptions.keys()) this.#follow(sub);
+    this.#told.state({ kind: "live" });
+    this.#told.ready(frame); // who subscribes in it is followed at once
     this.#pump();
   }
 

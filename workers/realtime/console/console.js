@@ -110,7 +110,7 @@ function route() {
   else house.view.leave();
   if (shows === "feed") house.feed.open();
   else house.feed?.leave();
-  if (isFollowed) $({ contact: "contact-name", feed: "feed-title", list: "search-text" }[shows]).focus();
+  if (isFollowed) $({ contact: "contact-name", feed: "feed-title", list: "contacts" }[shows]).focus();
   isFollowed = false;
   if (shows !== "contact") document.title = shows === "feed" ? "Tenant feed - Rollcall" : "Rollcall";
 }
@@ -120,10 +120,9 @@ function leave() {
   coming += 1;
   for (const part of ["view", "contacts", "feed", "connection"]) house?.[part]?.close();
   house = null;
-  $("tenant").textContent = "";
-  $("contact-name").textContent = "";
+  for (const said of ["tenant", "feed-facts", "feed-try", "news-told"]) $(said).textContent = "";
+  $("sign-out").title = "";
   tell($("trouble"), null);
-  $("contact-facts").replaceChildren();
 }
 
 function out(reason) {
@@ -159,7 +158,7 @@ $("skip").addEventListener("click", (clicked) => {
   clicked.preventDefault();
   $("main").focus();
 });
-addEventListener("click", (clicked) => (isFollowed ||= clicked.target.closest("a[href^='#']") !== null));
+addEventListener("click", (clicked) => (isFollowed ||= !clicked.defaultPrevented && clicked.target.closest("a[href^='#']") !== null));
 addEventListener("hashchange", () => (new URLSearchParams(location.hash.slice(1)).has("ticket") ? begin() : route()));
 addEventListener("online", () => hasten());
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && hasten());

@@ -89,6 +89,8 @@ export class ContactView {
   close() {
     this.leave();
     clearInterval(this.#clock);
+    $("contact-name").textContent = $("contact-avatar").textContent = "";
+    $("contact-facts").replaceChildren();
   }
 
   /** The connection was lost, and what was read meanwhile with it. */

@@ -21,7 +21,6 @@ export class Contacts {
     this.#connection = connection;
     this.#people = people;
     this.#named = named;
-    $("search-text").value = "";
     $("search-text").oninput = () => {
       clearTimeout(this.#typing);
       this.#typing = setTimeout(() => this.search(), TYPING);
@@ -38,6 +37,8 @@ export class Contacts {
     clearTimeout(this.#typing);
     this.#turn += 1;
     $("people").replaceChildren();
+    $("search-text").value = "";
+    $("more-people").hidden = true;
     tell($("found"), null);
   }
 

@@ -7,9 +7,10 @@ const MOST = 500;
 export class People {
   #known = new Map(); // id -> a contact, or null where there is none
   #coming = new Map();
+  #connection;
 
   constructor(connection) {
-    this.connection = connection;
+    this.#connection = connection;
   }
 
   keep(contact) {
@@ -24,7 +25,7 @@ export class People {
 
   /** The contact as it is now. Throws Refusal. */
   async fetch(id) {
-    const { data } = await this.connection.ask("contact.get", { contact: { id }, include_deleted: true });
+    const { data } = await this.#connection.ask("contact.get", { contact: { id }, include_deleted: true });
     this.keep(data);
     return data;
   }
@@ -47,7 +48,7 @@ export class People {
     if (!isMail && !isNumber) return [];
     return this.#one(async () => {
       const asked = { channel: isMail ? "email" : "sms", identifier: text };
-      return (await this.connection.ask("contact.find", asked)).data;
+      return (await this.#connection.ask("contact.find", asked)).data;
     });
   }
 
