@@ -73,6 +73,7 @@ class Changes:
     touched: list[Contact] = field(default_factory=list)  # it did not
     released: list[ContactKey] = field(default_factory=list)  # gave up the external id that they had
     identifiers_removed: list[tuple[str, Identifier]] = field(default_factory=list)
+    identifiers_changed: list[tuple[str, Identifier]] = field(default_factory=list)
     identifiers_added: list[tuple[ContactKey, Identifier]] = field(default_factory=list)
     tags_added: list[TagMapping] = field(default_factory=list)
     tags_removed: list[TagMapping] = field(default_factory=list)
@@ -146,8 +147,7 @@ async def persist(connection: asyncpg.Connection, changes: Changes) -> None:
     await contacts.insert(connection, changes.created)
     await contacts.update(connection, changes.updated)
     await contacts.touch(connection, changes.touched)
-    await identities.delete(connection, changes.identifiers_removed)
-    await identities.insert(connection, changes.identifiers_added)
+    await _write_identifiers(connection, changes)
     await tags.add(connection, changes.tags_added, changes.at)
     await tags.remove(connection, changes.tags_removed)
     await timeline.insert_events(connection, changes.events)
@@ -158,3 +158,14 @@ async def persist(connection: asyncpg.Connection, changes: Changes) -> None:
     if changes.rebuilds and not await state.insert(connection, changes.rebuilds.items()):
         raise Restart("a rebuild was asked for meanwhile")
     await inbox.record(connection, changes.outcomes, changes.at)
+
+
+async def _write_identifiers(connection: asyncpg.Connection, changes: Changes) -> None:
+    """New keys first, in order: whoever waits for one of those that we have let go of may hold one that we want."""
+    let_go = {(tenant, i.key) for tenant, i in changes.identifiers_removed}
+    new = [row for row in changes.identifiers_added if (row[0][0], row[1].key) not in let_go]
+    again = [row for row in changes.identifiers_added if (row[0][0], row[1].key) in let_go]
+    await identities.insert(connection, new)
+    await identities.delete(connection, changes.identifiers_removed)
+    await identities.change(connection, changes.identifiers_changed)
+    await identities.insert(connection, again)

@@ -54,6 +54,17 @@ where i.tenant_id = k.tenant_id and i.kind = k.kind and i.identifier = k.identif
     and i.slot = k.slot
 """
 
+# By the id beside the key: a row may move to another slot of its key, once the one there is gone.
+CHANGE = """
+update channel_identifiers i
+set slot = k.slot, channel = k.channel, raw = k.raw, is_primary = k.is_primary, is_verified = k.is_verified,
+    shared = k.shared, metadata = k.metadata::jsonb, aliases = array(select jsonb_array_elements_text(k.aliases::jsonb))
+from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::smallint[], $7::text[], $8::text[], $9::boolean[],
+        $10::boolean[], $11::boolean[], $12::text[], $13::text[])
+    as k(tenant_id, kind, identifier, scope, id, slot, channel, raw, is_primary, is_verified, shared, metadata, aliases)
+where i.tenant_id = k.tenant_id and i.kind = k.kind and i.identifier = k.identifier and i.scope = k.scope and i.id = k.id
+"""
+
 COLUMNS = (
     "tenant_id",
     "kind",
@@ -122,6 +133,27 @@ async def delete(connection: asyncpg.Connection, rows: Sequence[tuple[str, Ident
             [i.key.identifier for _, i in rows],
             [i.key.scope for _, i in rows],
             [i.slot for _, i in rows],
+        )
+
+
+async def change(connection: asyncpg.Connection, rows: Sequence[tuple[str, Identifier]]) -> None:
+    """Write rows that are there already, each (tenant, identifier)."""
+    if rows:
+        await connection.execute(
+            CHANGE,
+            [t for t, _ in rows],
+            [i.key.kind for _, i in rows],
+            [i.key.identifier for _, i in rows],
+            [i.key.scope for _, i in rows],
+            [i.id for _, i in rows],
+            [i.slot for _, i in rows],
+            [i.channel for _, i in rows],
+            [i.raw for _, i in rows],
+            [i.is_primary for _, i in rows],
+            [i.is_verified for _, i in rows],
+            [i.shared for _, i in rows],
+            [orjson.dumps(i.metadata).decode() for _, i in rows],
+            [orjson.dumps(i.aliases).decode() for _, i in rows],
         )
 
 

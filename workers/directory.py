@@ -141,16 +141,25 @@ class Directory:
                 changes.touched.append(after)
                 continue
             old = before.identifiers if before else {}
+            new = after.identifiers
             changes.identifiers_removed += [
-                (key[0], i) for k, i in old.items() if after.identifiers.get(k) != i
+                (key[0], i) for k, i in old.items() if not _is_same_row(i, new.get(k))
             ]
-            changes.identifiers_added += [(key, i) for k, i in after.identifiers.items() if old.get(k) != i]
+            changes.identifiers_changed += [
+                (key[0], i) for k, i in new.items() if i != old.get(k) and _is_same_row(i, old.get(k))
+            ]
+            changes.identifiers_added += [(key, i) for k, i in new.items() if not _is_same_row(i, old.get(k))]
             old_tags = before.tags if before else frozenset()
             changes.tags_added += [(*key, name) for name in sorted(after.tags - old_tags)]
             changes.tags_removed += [(*key, name) for name in sorted(old_tags - after.tags)]
         changes.touched.sort(key=lambda c: (c.tenant_id, c.id))
         changes.updated.sort(key=lambda c: (c.tenant_id, c.id))
         return changes
+
+
+def _is_same_row(identifier: Identifier, other: Identifier | None) -> bool:
+    """Whether two are one row of the table: an identifier that was removed and came back is another one."""
+    return other is not None and other.id == identifier.id
 
 
 class Scratch:

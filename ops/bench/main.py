@@ -18,7 +18,7 @@ import orjson
 import uvloop
 
 from contracts.client import Client
-from ops.bench import latency, search, statements, throughput
+from ops.bench import latency, realtime, search, statements, throughput
 from ops.bench.ground import Ground, ground, peak_mb
 from ops.bench.workload import generate, preload
 
@@ -30,10 +30,11 @@ class Size:
     million: int
     latency_seconds: float
     search: search.Size
+    realtime: realtime.Size
 
 
-FULL = Size(20_000, 5_000, 1_000_000, 20, search.FULL)
-QUICK = Size(5_000, 5_000, 100_000, 8, search.QUICK)
+FULL = Size(20_000, 5_000, 1_000_000, 20, search.FULL, realtime.FULL)
+QUICK = Size(5_000, 5_000, 100_000, 8, search.QUICK, realtime.QUICK)
 RATE = 200  # messages/s of the latency run
 
 
@@ -47,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="write the figures there, as nested JSON")
     parser.add_argument("--quick", action="store_true", help="smaller runs, in about two minutes")
     parser.add_argument(
-        "--only", choices=("throughput", "latency", "million", "statements", "search"), help="one part of it"
+        "--only",
+        choices=("throughput", "latency", "million", "statements", "search", "realtime"),
+        help="one part of it",
     )
     options = parser.parse_args(arguments)
     uvloop.install()
@@ -79,6 +82,8 @@ async def _run(size: Size, only: str | None, *, quick: bool) -> dict[str, Any]:
             figures["statements_per_command_batch"] = await statements.count(dsn, "COMMAND")
         if only in (None, "search"):
             await _search(here, size, figures)
+        if only in (None, "realtime"):
+            await _realtime(here, size, figures)
     return figures
 
 
@@ -168,6 +173,13 @@ async def _search(here: Ground, size: Size, figures: dict[str, Any]) -> None:
     figures["search"] = found["search"]
     figures["memory_mb"] = figures.get("memory_mb", {}) | found["memory_mb"]
     _say(f"search: {figures['search']}")
+
+
+async def _realtime(here: Ground, size: Size, figures: dict[str, Any]) -> None:
+    found = await realtime.measure(here, size.realtime)
+    figures["realtime"] = found["realtime"]
+    figures["memory_mb"] = figures.get("memory_mb", {}) | found["memory_mb"]
+    _say(f"realtime: {figures['realtime']}")
 
 
 def _say(text: str) -> None:

@@ -43,6 +43,7 @@ def lines(figures: Mapping[str, Any]) -> Iterator[Line]:
             what = f"webhook published → its event received, {name} at {latency['rate']} messages/s"
             yield Line(what, f"{latency[name]:.1f} ms", f"at most {target} ms")
     yield from _search(figures.get("search", {}))
+    yield from _realtime(figures.get("realtime", {}))
     for worker, peak in sorted(figures.get("memory_mb", {}).items()):
         most = 200 if worker == "indexer" else 150
         yield Line(f"peak memory of {worker}", f"{peak:.0f} MB", f"at most {most} MB")
@@ -50,6 +51,20 @@ def lines(figures: Mapping[str, Any]) -> Iterator[Line]:
         counts: Mapping[str, int] = figures["statements_per_batch"]
         what = f"statements a batch of {' / '.join(counts)} messages"
         yield Line(what, " / ".join(str(count) for count in counts.values()), "the same for each")
+
+
+def _realtime(figures: Mapping[str, Any]) -> Iterator[Line]:
+    if not figures:
+        return
+    fanout, watch = figures["fanout_ms"], figures["watch_ms"]
+    what = f"commit → frame, p99, {fanout['frames_per_s']:,} frames/s to {figures['sockets']:,} sockets"
+    yield Line(what, f"{fanout['p99']:.0f} ms", "at most 150 ms")
+    yield Line("memory of a socket", f"{figures['kb_per_socket']:.0f} kB", "at most 60 kB")
+    for name, target in (("p50", 15), ("p99", 75)):
+        what = f"webhook published → its frame received, {name} at {watch['rate']} messages/s"
+        yield Line(what, f"{watch[name]:.1f} ms", f"at most {target} ms")
+    what = f"events missing after {figures['storm_clients']:,} clients came back from a killed worker"
+    yield Line(what, f"{figures['storm_missing']} of {figures['storm_events']:,}", "0")
 
 
 def _search(figures: Mapping[str, Any]) -> Iterator[Line]:

@@ -15,6 +15,7 @@ from storage.tables.engine import (
 )
 from storage.tables.identifiers import channel_identifiers
 from storage.tables.metadata import metadata
+from storage.tables.realtime import realtime_key, realtime_tickets
 from storage.tables.search import search_rebuilds, search_state
 from storage.tables.tags import contact_tag_mappings, contact_tags
 from storage.tables.timeline import contact_events, message_statuses
@@ -34,6 +35,8 @@ __all__ = [
     "message_statuses",
     "metadata",
     "outbox",
+    "realtime_key",
+    "realtime_tickets",
     "relay_shards",
     "search_rebuilds",
     "search_state",

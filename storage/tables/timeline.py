@@ -72,7 +72,7 @@ Index(
     postgresql_where=_UNDELIVERED,
 )
 Index("contact_events_waiting_idx", _E.tenant_id, _E.created_at, postgresql_where=_UNDELIVERED)
-Index("contact_events_expiring_idx", _E.tenant_id, _E.expires_at, postgresql_where=_E.expires_at.is_not(None))
+Index("contact_events_expiring_idx", _E.expires_at, postgresql_where=_E.expires_at.is_not(None))
 Index(
     "contact_events_visible_idx",
     _E.tenant_id,
@@ -80,12 +80,6 @@ Index(
     _E.occurred_at,
     _E.sequence,
     postgresql_where=_E.visible_to_client,
-)
-
-Index(
-    "contact_events_expires_at_idx",
-    contact_events.c.expires_at,
-    postgresql_where=contact_events.c.expires_at.is_not(None),
 )
 
 message_statuses = Table(

@@ -75,10 +75,12 @@ class Watcher:
         await self.send("subscribe", sub=sub, contacts=named, **({"cursor": cursor} if cursor else {}))
         return await self.next("subscribed", sub=sub)
 
-    async def until(self, held: Callable[[list[Frame]], Any], what: str = "") -> Any:
-        """Wait until it holds of the frames; its answer. Fails once the socket is closed, or after a while."""
+    async def until(
+        self, held: Callable[[list[Frame]], Any], what: str = "", *, patient: bool = False
+    ) -> Any:
+        """Wait until it holds of the frames; its answer. Fails once the socket is closed, or, unless patient, after a while."""
         try:
-            async with asyncio.timeout(WITHIN), self._come:
+            async with asyncio.timeout(None if patient else WITHIN), self._come:
                 while not (answer := held(self.frames)):
                     assert not self.closed.is_set(), f"{what}: closed with {self.code}; {self.frames[-3:]}"
                     await self._come.wait()

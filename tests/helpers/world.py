@@ -108,6 +108,11 @@ class World:
         }
         for tenant, gone in changes.identifiers_removed:
             assert taken.pop((tenant, gone.key, gone.slot)) == gone.id
+        for tenant, moved in changes.identifiers_changed:
+            (place,) = (at for at, id_ in taken.items() if id_ == moved.id)
+            del taken[place]
+            assert (tenant, moved.key, moved.slot) not in taken, "a unique key is violated"
+            taken[tenant, moved.key, moved.slot] = moved.id
         for (tenant, _), new in changes.identifiers_added:
             assert (tenant, new.key, new.slot) not in taken, "a unique key is violated"
             taken[tenant, new.key, new.slot] = new.id

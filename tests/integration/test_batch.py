@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import pytest
 
-from storage import inbox
+from storage import identities, inbox
+from storage.batch import Changes, persist
 from storage.errors import Restart
 from storage.inbox import SeenKey
+from storage.rows import Identifier, IdentifierKey
 from tests.eventually import eventually
 from tests.helpers.office import Office
 from tests.helpers.party import Party, command, restarted
@@ -288,3 +293,38 @@ async def _until_waiting(office: Office, party: Party) -> None:
         return bool(await office.connection.fetchval("select pg_blocking_pids($1)", pid))
 
     await eventually(waits, what="a statement to wait")
+
+
+async def test_who_changes_an_identifier_takes_new_ones_first(office: Office, parties: list[Party]):
+    """Else two wait for each other: one for the key that the other has let go of, the other for one that this one made."""
+    owner, tenant = uuid.uuid4(), office.tenant
+    low, high = (IdentifierKey("messenger", name) for name in ("a", "b"))
+    held = Identifier(uuid.uuid4(), high, "messenger", "b", created_at=datetime.now(UTC))
+    rival = Identifier(uuid.uuid4(), low, "messenger", "a", created_at=datetime.now(UTC))
+    one, two = parties[0].connection, parties[1].connection
+    await identities.insert(one, [((tenant, owner), held)])
+
+    async def change_and_add() -> None:
+        changes = Changes(datetime.now(UTC))
+        changes.identifiers_changed.append((tenant, replace(held, raw="B")))
+        changes.identifiers_added.append(((tenant, owner), replace(rival, id=uuid.uuid4())))
+        async with one.transaction():
+            await persist(one, changes)
+
+    async with two.transaction():
+        await identities.insert(two, [((tenant, uuid.uuid4()), rival)])
+        changing = asyncio.create_task(change_and_add())
+
+        async def waits() -> bool:
+            blocking = await office.connection.fetchval("select pg_blocking_pids($1)", one.get_server_pid())
+            return two.get_server_pid() in blocking
+
+        await eventually(waits, what="the change to wait for the rival's key")
+        savepoint = two.transaction()
+        await savepoint.start()
+        with pytest.raises(Restart):
+            await identities.insert(two, [((tenant, uuid.uuid4()), replace(held, id=uuid.uuid4()))])
+        await savepoint.rollback()
+    with pytest.raises(Restart):
+        await changing
+    await office.connection.execute("delete from channel_identifiers where tenant_id = $1", tenant)

@@ -55,7 +55,7 @@ class Outgoing:
         self._queue: deque[str | _Resync | Renderable] = deque()
         self._bytes = 0
         self._writer: asyncio.Task[None] | None = None
-        self._moved = asyncio.Event()
+        self._moved: asyncio.Event | None = None  # where somebody has waited for room: an idle socket has none
         self._ended = False
 
     def put(self, frame: str) -> None:
@@ -88,6 +88,8 @@ class Outgoing:
     async def room(self) -> None:
         """Wait until there is room for someone who can wait. Raises OSError once the client has gone."""
         while len(self._queue) * 2 >= self._most or self._bytes * 2 >= MOST_BYTES:
+            if self._moved is None:
+                self._moved = asyncio.Event()
             self._moved.clear()
             self._check()
             await self._moved.wait()
@@ -102,7 +104,7 @@ class Outgoing:
         """Nothing is written any more."""
         self._ended = True
         self._replace([])
-        self._moved.set()
+        self._move()
         if self._writer is not None:
             self._writer.cancel()
 
@@ -129,6 +131,10 @@ class Outgoing:
         if self._queue and self._writer is None and not self._ended:
             self._writer = asyncio.create_task(self._write(), name="write")
 
+    def _move(self) -> None:
+        if self._moved is not None:
+            self._moved.set()
+
     def _check(self) -> None:
         if self._ended:
             raise ConnectionResetError("the client has gone")
@@ -145,7 +151,7 @@ class Outgoing:
                 else:
                     self._bytes -= frame.size
                     text = frame.text()
-                self._moved.set()
+                self._move()
                 if text is not None:
                     await self._send(text)
         except OSError:
@@ -153,4 +159,4 @@ class Outgoing:
             self._queue.clear()
         finally:
             self._writer = None
-            self._moved.set()
+            self._move()

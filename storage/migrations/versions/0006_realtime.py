@@ -12,7 +12,7 @@ down_revision = "0005"
 # Two random UUIDs are 244 random bits, from the server's cryptographic source, and need no extension.
 SCHEMA = """
 create table realtime_key (
-    only_one boolean primary key default true check (only_one),
+    singleton boolean primary key default true check (singleton),
     key bytea not null
 );
 insert into realtime_key (key)
