@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.model.build import Draft
 
-LONG_AGO = "2001-01-01T00:00:00Z"
+# Expired, but not for so long that the relay's chores would take it away under the comparison.
+YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="seconds")
 
 
 def chapters(
@@ -53,9 +55,9 @@ def chapters(
 
 
 def notice(n: int, title: str) -> dict[str, Any]:
-    """Every other one is the client's, every third one expired long ago."""
+    """Every other one is the client's, every third one expired a day ago."""
     fields = {"type": "notification_sent", "category": "notification", "title": title, "realtime": True}
-    return {**fields, "visible_to_client": n % 2 == 0, **({"expires_at": LONG_AGO} if n % 3 == 2 else {})}
+    return {**fields, "visible_to_client": n % 2 == 0, **({"expires_at": YESTERDAY} if n % 3 == 2 else {})}
 
 
 def with_ids(body: bytes, ids: Mapping[str, str]) -> bytes:

@@ -267,8 +267,9 @@ async def test_a_holder_that_slept_stops(shelf: Shelf, small: None):
     job = await shelf.job()
     working = asyncio.create_task(shelf.rebuild(job, halfway))
     await halfway.reached.wait()
-    await shelf.other.execute("update search_rebuilds set lease_until = '-infinity'")
-    successor = await state.claim(shelf.other, "successor", LEASE_SECONDS, job.id)
+    async with shelf.other.transaction():  # or the holder could renew in between
+        await shelf.other.execute("update search_rebuilds set lease_until = '-infinity'")
+        successor = await state.claim(shelf.other, "successor", LEASE_SECONDS, job.id)
     assert successor is not None
     assert successor.index
     with pytest.raises(LeaseLost):
