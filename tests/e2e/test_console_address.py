@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
-import httpx
 import jwt
 
 from ops.settings import Settings
 from ops.supervisor import Fleet, command
 from tests.e2e.fleet import CLEAN, rollcall
+from tests.helpers.http import plain
 
 
 async def test_the_first_who_opens_it_is_an_agent_of_the_tenant():
@@ -33,7 +33,7 @@ async def test_the_first_who_opens_it_is_an_agent_of_the_tenant():
         until = await connection.fetchval("select expires_at from realtime_tickets")
         await connection.close()
         assert timedelta(minutes=58) < until - datetime.now(UTC) <= timedelta(hours=1)
-        async with httpx.AsyncClient() as client:
+        async with plain() as client:
             assert "<title>Rollcall</title>" in (await client.get(page)).text
             answers = [await client.post(f"{page}/ws/token", json={"ticket": ticket}) for _ in range(2)]
         assert [answer.status_code for answer in answers] == [200, 401]

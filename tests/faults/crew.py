@@ -16,6 +16,7 @@ import httpx
 
 from ops.devstack.process import die_with_parent, free_port
 from tests.eventually import eventually
+from tests.helpers.http import plain
 
 ROOT = Path(__file__).resolve().parents[2]
 CLI = [sys.executable, "-m", "ops.cli.main"]
@@ -47,14 +48,14 @@ class Process:
     async def readiness(self) -> tuple[int, str]:
         """Status code and text of /readyz; 0 where nothing answers."""
         try:
-            async with httpx.AsyncClient(timeout=2) as client:
+            async with plain(timeout=2) as client:
                 answer = await client.get(f"{self.http}/readyz")
         except httpx.HTTPError as error:
             return 0, repr(error)
         return answer.status_code, answer.text
 
     async def metrics(self) -> str:
-        async with httpx.AsyncClient(timeout=2) as client:
+        async with plain(timeout=2) as client:
             return (await client.get(f"{self.http}/metrics")).text
 
     async def until_ready(self) -> None:

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -20,6 +19,7 @@ from contracts.vocabulary import Role
 from ops.settings import TokenSettings
 from tests.faults.crew import Process
 from tests.faults.stage import Stage
+from tests.helpers.http import plain
 from tests.helpers.watcher import Watcher
 from workers.realtime.tokens import issue
 
@@ -88,7 +88,7 @@ class Realm:
 
     async def ticket(self, token: str) -> str:
         """What a token is exchanged for."""
-        async with httpx.AsyncClient() as client:
+        async with plain() as client:
             answer = await client.post(f"{self.http}/ws/ticket", headers={"authorization": f"Bearer {token}"})
         assert answer.json().keys() == {"ticket", "expires_in"}
         assert answer.json()["expires_in"] == 30

@@ -19,6 +19,7 @@ from ops.devstack import nats as devstack_nats
 from ops.devstack.process import free_port
 from storage import migrate
 from tests.eventually import eventually
+from tests.helpers.http import plain
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,7 +49,7 @@ class Toy:
 
     async def get(self, path: str) -> httpx.Response:
         port = (await self.until("listening"))["port"]
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with plain(base_url=f"http://127.0.0.1:{port}") as client:
             return await client.get(path)
 
     async def ready(self) -> dict[str, Any]:

@@ -9,11 +9,11 @@ import time
 import uuid
 
 import asyncpg
-import httpx
 import jwt
 import pytest
 import websockets
 
+from tests.helpers.http import plain
 from tests.helpers.realm import SECRET, Realm
 from tests.helpers.watcher import Watcher
 
@@ -68,7 +68,7 @@ async def test_a_token_that_is_not_taken(realm: Realm, name: str):
         assert await watcher.until_closed() == 4401
         assert token not in json.dumps(watcher.frames)
         assert [f["type"] for f in watcher.frames] == ["error"], error
-    async with httpx.AsyncClient() as client:
+    async with plain() as client:
         answer = await client.post(f"{realm.http}/ws/ticket", headers={"authorization": f"Bearer {token}"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "bad_token")
 

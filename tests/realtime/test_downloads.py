@@ -10,12 +10,13 @@ import httpx
 import pytest
 from pypdf import PdfReader
 
+from tests.helpers.http import plain
 from tests.helpers.realm import Realm
 
 
 async def get(realm: Realm, path: str, token: str | None) -> httpx.Response:
     headers = {} if token is None else {"authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(timeout=60) as client:
+    async with plain(timeout=60) as client:
         return await client.get(f"{realm.http}{path}", headers=headers)
 
 
@@ -75,7 +76,7 @@ async def test_who_may_not(realm: Realm, format_: str):
     ):
         answer = await get(realm, path, token)
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
-    async with httpx.AsyncClient() as client:  # not in the address
+    async with plain() as client:  # not in the address
         answer = await client.get(f"{realm.http}{path}?token={realm.agent(tenant)}")
     assert answer.status_code == 401
 

@@ -13,12 +13,13 @@ import jwt
 import pytest
 
 from tests.eventually import eventually
+from tests.helpers.http import plain
 from tests.helpers.realm import SECRET, Realm
 from tests.helpers.watcher import Watcher
 
 
 async def exchange(http: str, body: Any) -> httpx.Response:
-    async with httpx.AsyncClient() as client:
+    async with plain() as client:
         return await client.post(
             f"{http}/ws/token", **({"content": body} if isinstance(body, bytes) else {"json": body})
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.helpers.http import plain
 from tests.helpers.realm import Realm
 from workers.realtime.pages import DIRECTORY, INDEX, TYPES
 
@@ -17,7 +18,7 @@ FILES = sorted(DIRECTORY.iterdir())
 
 
 async def get(realm: Realm, path: str, method: str = "GET", **headers: str) -> httpx.Response:
-    async with httpx.AsyncClient() as client:
+    async with plain() as client:
         return await client.request(method, f"{realm.http}{path}", headers=headers)
 
 
