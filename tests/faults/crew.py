@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +13,11 @@ from pathlib import Path
 
 import httpx
 
-from ops.devstack.process import die_with_parent, free_port
+from ops.devstack.process import free_port, spawn
 from tests.eventually import eventually
+from tests.helpers.forked import ROOT, Forked
 from tests.helpers.http import plain
 
-ROOT = Path(__file__).resolve().parents[2]
-CLI = [sys.executable, "-m", "ops.cli.main"]
 READY_WITHIN = 30
 EXIT_WITHIN = 20
 
@@ -32,7 +30,7 @@ class Process:
     label: str
     http: str
     log: Path
-    popen: subprocess.Popen[bytes]
+    popen: Forked | subprocess.Popen[bytes]
 
     @property
     def pid(self) -> int:
@@ -96,21 +94,17 @@ class Crew:
         label = f"{name}-{self._started}"
         port = environment.get("ROLLCALL_HTTP_PORT") or str(free_port())
         log = self._logs / f"{label}.log"
-        with log.open("wb") as out:
-            popen = subprocess.Popen(  # noqa: ASYNC220 - forks at once
-                command or [*CLI, "worker", name],
-                cwd=ROOT,
-                env={
-                    **self.environment,
-                    "ROLLCALL_HTTP_PORT": port,
-                    "ROLLCALL_INSTANCE": label,
-                    **environment,
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                preexec_fn=die_with_parent(os.getpid(), signal.SIGKILL),  # noqa: PLW1509
-            )
+        variables = {
+            **self.environment,
+            "ROLLCALL_HTTP_PORT": port,
+            "ROLLCALL_INSTANCE": label,
+            **environment,
+        }
+        popen: Forked | subprocess.Popen[bytes]
+        if command is None:
+            popen = Forked(["worker", name], variables, log)
+        else:
+            popen = spawn(command, log=log, environment=variables, cwd=str(ROOT))
         process = Process(name, label, f"http://127.0.0.1:{port}", log, popen)
         self.processes.append(process)
         if wait:
@@ -146,15 +140,10 @@ class Crew:
 
 async def rollcall(environment: Mapping[str, str], *arguments: str) -> tuple[int, str, str]:
     """Run a command to its end: exit code, stdout, stderr."""
-    process = await asyncio.create_subprocess_exec(
-        *CLI,
-        *arguments,
-        cwd=ROOT,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    with tempfile.TemporaryDirectory() as directory:
+        out, err = Path(directory, "out"), Path(directory, "err")
+        process = Forked(arguments, environment, out, err)
+        await eventually(lambda: process.poll() is not None, timeout=60, what=f"rollcall {arguments} ends")
+        code = process.poll()
+        assert code is not None
+        return code, out.read_text(), err.read_text()
