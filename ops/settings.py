@@ -111,12 +111,10 @@ class SearchSettings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
     )
 
-    elasticsearch_url: str | None = Field(
-        None, repr=False, validation_alias="ELASTICSEARCH_URL"
-    )  # http://host:9200; several nodes of one cluster, with commas between them; none: PostgreSQL answers searches
-    search_index: str = (
-        "rollcall-contacts"  # the alias that searches go to; what is behind it begins with its name
-    )
+    # http://host:9200; several nodes of one cluster, with commas between them; none: PostgreSQL answers searches
+    elasticsearch_url: str | None = Field(None, repr=False, validation_alias="ELASTICSEARCH_URL")
+    # the alias that searches go to; what is behind it begins with its name
+    search_index: str = "rollcall-contacts"
     search_max_lag_s: float = Field(30, gt=0)  # an index that is further behind is not asked; PostgreSQL is
     search_shards: int = Field(4, ge=1, le=1_024)  # of an index that is made from now on
 
@@ -188,14 +186,12 @@ class Settings(RegionSettings, SearchSettings, TokenSettings, BusSettings, Datab
     realtime_tenant_sockets: int = Field(20_000, ge=1)  # of one tenant, on one instance
     realtime_token_sockets: int = Field(6_000, ge=1)  # of one token, on one instance
     realtime_buffer: int = Field(1_000, ge=10, le=100_000)  # frames that wait for one client
-    realtime_heartbeat_s: float = Field(
-        20, ge=1, le=300
-    )  # a client that is silent for twice as long is let go
+    # a client that is silent for twice as long is let go
+    realtime_heartbeat_s: float = Field(20, ge=1, le=300)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"  # DEBUG adds a line a message
     failpoint: str | None = None  # <name>:<n>, for tests: the worker kills itself there
-    instance: Annotated[str, Field(min_length=1, max_length=100)] = Field(
-        default_factory=_instance
-    )  # a name of its own in leases and logs: host and process id, unless given
+    # a name of its own in leases and logs: host and process id, unless given
+    instance: Annotated[str, Field(min_length=1, max_length=100)] = Field(default_factory=_instance)
 
     @field_validator("realtime_origins")
     @classmethod

@@ -77,9 +77,8 @@ class Lane(Generic[M]):
         self._in_hand: Batch[M] = Batch()
         self._ahead: Ahead[M] | None = None
         self._waiting = Lag()  # what the reader had not handed out when it was last asked
-        self._forgotten = (
-            Lag()
-        )  # what the last session had read and not committed, until the reader goes back
+        # What the last session had read and not committed, until the reader goes back.
+        self._forgotten = Lag()
         self._failures = 0  # in a row
         self._lost_races = 0  # in a row
         self._commits = 0  # on this connection

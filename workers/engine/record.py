@@ -45,10 +45,9 @@ class Message(Protocol):
     def tenant(self) -> str: ...
     @property
     def id(self) -> str: ...  # the envelope's
+    # The envelope's type by its subject: "webhook.whatsapp", "command.contact.create".
     @property
-    def kind(
-        self,
-    ) -> str: ...  # the envelope's type by its subject: "webhook.whatsapp", "command.contact.create"
+    def kind(self) -> str: ...
     @property
     def correlation_id(self) -> str | None: ...
     @property
@@ -57,7 +56,7 @@ class Message(Protocol):
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one message; the union is closed: INTERFACES, "Outcomes"."""
+    """What became of one message; the union is closed: docs/codes.md, "Outcomes"."""
 
     status: Literal["applied", "duplicate", "rejected", "dead"]
     contact_id: uuid.UUID | None = None
