@@ -64,7 +64,9 @@ REJECTIONS: Final[Mapping[RejectionCode, Explained]] = {
         ("contact_id", "channel", "identifier", "deleted"),
     ),
     RejectionCode.IDENTIFIER_NOT_FOUND: Explained(
-        "The contact does not have the identifier.", "Add it with identifier.add."
+        "The contact does not have the identifier.",
+        "Add it with identifier.add.",
+        ("contact_id", "channel", "identifier"),
     ),
     RejectionCode.EXTERNAL_ID_TAKEN: Explained(
         "The external id is another contact's.", "Send the command to its owner.", ("contact_id",)

@@ -97,7 +97,7 @@ COMMANDS: Final[Mapping[str, type[Command]]] = {
     )
 }
 
-EVENTS: Final[Mapping[str, type[Event]]] = {
+EVENT_MODELS: Final[Mapping[str, type[Event]]] = {
     **{
         model.TYPE: model
         for model in (
@@ -157,7 +157,7 @@ def example(type: str) -> Any:  # noqa: A002 - the envelope's own word
 __all__ = [
     "CLIENT_FRAMES",
     "COMMANDS",
-    "EVENTS",
+    "EVENT_MODELS",
     "PROVIDERS",
     "QUERIES",
     "SERVER_FRAMES",

@@ -11,7 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from contracts.events.base import Truncated
 from contracts.events.dead_letter import DeadLetter
 from contracts.queries.base import Failure
-from contracts.registry import CLIENT_FRAMES, COMMANDS, EVENTS, QUERIES, SERVER_FRAMES
+from contracts.registry import CLIENT_FRAMES, COMMANDS, EVENT_MODELS, QUERIES, SERVER_FRAMES
 from contracts.results import Result
 from contracts.webhooks.message import NeutralMessage
 
@@ -43,7 +43,7 @@ def entries() -> Iterator[Entry]:
     for name, command in COMMANDS.items():
         yield _entry(f"command.{name}", command.VERSION, "request", of(command))
     yield _entry("webhook.message", "1.0", "request", of(NeutralMessage))
-    for name, event in EVENTS.items():
+    for name, event in EVENT_MODELS.items():
         schema = of(event)
         if name.startswith("timeline."):
             schema["properties"]["category"] = {"const": name.removeprefix("timeline.")}

@@ -12,7 +12,7 @@ from contracts.envelope import FORM, Envelope
 from contracts.registry import (
     CLIENT_FRAMES,
     COMMANDS,
-    EVENTS,
+    EVENT_MODELS,
     PROVIDERS,
     QUERIES,
     SERVER_FRAMES,
@@ -84,7 +84,7 @@ class _Builder:
             self._inbound(
                 named, named if named in self._schemas else None, f"A raw payload of provider {provider}."
             )
-        for name, event in EVENTS.items():
+        for name, event in EVENT_MODELS.items():
             self._outbound(name, event.__doc__)
         for name, query in QUERIES.items():
             self._query(name, query.request.__doc__)
@@ -220,7 +220,7 @@ class _Builder:
         payload: dict[str, Any] = _ref("components", "schemas", "envelope")
         if schema is not None:
             data: dict[str, Any] = _ref("components", "schemas", schema)
-            if type in EVENTS:
+            if type in EVENT_MODELS:
                 data = {"anyOf": [data, _ref("components", "schemas", "truncated")]}
             payload = {"allOf": [payload, {"type": "object", "properties": {"data": data}}]}
         self._messages[type] = {

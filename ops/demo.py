@@ -33,11 +33,8 @@ from storage.postgres import connect
 SETTLED_WITHIN = 60.0
 IN_FLIGHT = 256  # publishes that wait for the broker's acknowledgement
 HEADERS = {"Content-Type": "application/cloudevents+json"}
-SEARCHES = (
-    "garcia",
-    "Lovelcae",
-    "0151 123-00000",
-)  # without the accent; with a typing error; as one would dial it
+# Without the accent; with a typing error; as one would dial it.
+SEARCHES = ("garcia", "Lovelcae", "0151 123-00000")
 
 
 class Fleet(NamedTuple):

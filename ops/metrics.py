@@ -93,10 +93,16 @@ BATCH_SECONDS = _histogram(
 )
 
 LAG_MESSAGES = _gauge(
-    "rollcall_lag_messages", "Messages that the broker still holds for this instance.", "stream"
+    "rollcall_lag_messages",
+    "Messages behind the committed positions of this instance; those of paused partitions are left out.",
+    "stream",
 )
 
-LAG_SECONDS = _gauge("rollcall_lag_seconds", "Age of the last message read, by the broker's clock.", "stream")
+LAG_SECONDS = _gauge(
+    "rollcall_lag_seconds",
+    "Age of the oldest message behind the committed positions, by the broker's clock; 0 when there is none.",
+    "stream",
+)
 
 DEAD_LETTERS = _counter("rollcall_dead_letters", "Messages dead-lettered, by reason.", "stream", "reason")
 

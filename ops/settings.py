@@ -111,12 +111,10 @@ class SearchSettings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
     )
 
-    elasticsearch_url: str | None = Field(
-        None, repr=False, validation_alias="ELASTICSEARCH_URL"
-    )  # http://host:9200; several nodes of one cluster, with commas between them; none: PostgreSQL answers searches
-    search_index: str = (
-        "rollcall-contacts"  # the alias that searches go to; what is behind it begins with its name
-    )
+    # http://host:9200; several nodes of one cluster, with commas between them; none: PostgreSQL answers searches
+    elasticsearch_url: str | None = Field(None, repr=False, validation_alias="ELASTICSEARCH_URL")
+    # the alias that searches go to; what is behind it begins with its name
+    search_index: str = "rollcall-contacts"
     search_max_lag_s: float = Field(30, gt=0)  # an index that is further behind is not asked; PostgreSQL is
     search_shards: int = Field(4, ge=1, le=1_024)  # of an index that is made from now on
 
@@ -177,7 +175,9 @@ class Settings(RegionSettings, SearchSettings, TokenSettings, BusSettings, Datab
     max_body: int = Field(900_000, ge=1_000, le=1_000_000)  # bytes of a message's body
     batch_size: int = Field(500, ge=1, le=5_000)  # messages a transaction
     lanes: int = Field(2, ge=1, le=8)  # batches in flight of one worker, a connection each
-    query_connections: int = Field(8, ge=1, le=100)  # of a queries worker; as many queries run at once
+    query_connections: int = Field(
+        8, ge=1, le=100
+    )  # of a queries worker; as many queries read at once, and 8 times as many are in hand
     lease_seconds: float = Field(10, ge=1, le=300)  # until the partitions of a silent instance pass to others
     stall_seconds: float = Field(30, ge=1)  # unready when messages wait and no position moved for so long
     probe_seconds: float = Field(30, ge=0.1)  # whoever was stopped tries one message so often
@@ -188,14 +188,12 @@ class Settings(RegionSettings, SearchSettings, TokenSettings, BusSettings, Datab
     realtime_tenant_sockets: int = Field(20_000, ge=1)  # of one tenant, on one instance
     realtime_token_sockets: int = Field(6_000, ge=1)  # of one token, on one instance
     realtime_buffer: int = Field(1_000, ge=10, le=100_000)  # frames that wait for one client
-    realtime_heartbeat_s: float = Field(
-        20, ge=1, le=300
-    )  # a client that is silent for twice as long is let go
+    # a client that is silent for twice as long is let go
+    realtime_heartbeat_s: float = Field(20, ge=1, le=300)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"  # DEBUG adds a line a message
     failpoint: str | None = None  # <name>:<n>, for tests: the worker kills itself there
-    instance: Annotated[str, Field(min_length=1, max_length=100)] = Field(
-        default_factory=_instance
-    )  # a name of its own in leases and logs: host and process id, unless given
+    # a name of its own in leases and logs: host and process id, unless given
+    instance: Annotated[str, Field(min_length=1, max_length=100)] = Field(default_factory=_instance)
 
     @field_validator("realtime_origins")
     @classmethod

@@ -1,6 +1,7 @@
 """``rollcall up``: servers, streams and workers, started, watched and ended together.
 
-The supervisor lives in one process and thread: children die with the thread that started them.
+Children die with the thread that started them: workers with the main thread, a server that was started again with a thread of
+asyncio's pool, which lives for as long as the loop.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import orjson
 import uvicorn
 
 from ops import console, reach
-from ops.devstack import Devstack
+from ops.devstack import Devstack, NatsServer, PostgresServer
 from ops.devstack.process import die_with_parent, free_port, is_free, tail
 from ops.probe import get
 from ops.settings import PREFIX, Settings, read
@@ -34,7 +35,7 @@ from workers.jetstream import NoAnswer, Refused
 
 QUICK_DEATH = 1.0  # seconds; whoever dies sooner, again and again, is not restarted at once
 PATIENCE = 3  # quick deaths in a row that are forgiven
-LONGEST_PAUSE = 10.0
+PAUSE = 0.5  # seconds before a start after more of them: a dead worker is back within 2 s all the same
 READY_WITHIN = 60.0
 END_WITHIN = 30.0
 
@@ -210,14 +211,12 @@ class Fleet:
             code = await one.process.wait()
             one.ready = False
             one.quick_deaths = one.quick_deaths + 1 if time.monotonic() - one.started < QUICK_DEATH else 0
-            pause = 0.0
-            if one.quick_deaths > PATIENCE:
-                pause = min(0.25 * 2 ** (one.quick_deaths - PATIENCE), LONGEST_PAUSE)
             one.why = f"ended with {code}"
             if not one.was_ready and not is_free(one.port):  # taken between our look and its start
                 one.port = free_port()
             sys.stderr.write(f"rollcall: {one.key} {one.why}, starting it again\n")
-            await asyncio.sleep(pause)
+            if one.quick_deaths > PATIENCE:
+                await asyncio.sleep(PAUSE)
 
     async def _spawn(self, one: Instance) -> None:
         environment = {
@@ -257,10 +256,7 @@ class Fleet:
             for server in (self.stack.postgres, self.stack.nats):
                 if server is not None and not server.alive():
                     sys.stderr.write(f"rollcall: {type(server).__name__} died, starting it again\n")
-                    try:
-                        server.restart()
-                    except (RuntimeError, TimeoutError) as error:
-                        sys.stderr.write(f"rollcall: {error}\n")
+                    await _restart(server)
             search = self.stack.elasticsearch
             if search is not None and not search.alive():
                 sys.stderr.write("rollcall: ElasticsearchServer died, starting it again\n")
@@ -309,6 +305,17 @@ def _kept_secret(directory: Path) -> str:
         draft.write_text(secrets.token_urlsafe(32))
         draft.rename(path)
     return path.read_text()
+
+
+async def _restart(server: PostgresServer | NatsServer) -> None:
+    """In a thread, so that workers are minded meanwhile. Whoever is cancelled waits for its end, or it would come up unminded."""
+    restarting = asyncio.ensure_future(asyncio.to_thread(server.restart))
+    try:
+        await asyncio.shield(restarting)
+    except (RuntimeError, TimeoutError) as error:
+        sys.stderr.write(f"rollcall: {error}\n")
+    finally:
+        await asyncio.gather(restarting, return_exceptions=True)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -58,9 +58,8 @@ class Loaded:
     owners: dict[Lookup, dict[str, uuid.UUID]]  # scope -> contact
     contacts: dict[ContactKey, Contact]
     events: dict[EventKey, EventState] = field(default_factory=dict)  # their contacts are among the locked
-    rebuilds: Mapping[str | None, uuid.UUID] = field(
-        default_factory=dict
-    )  # by tenant: the one that has not ended
+    # By tenant: the one that has not ended.
+    rebuilds: Mapping[str | None, uuid.UUID] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

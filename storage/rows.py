@@ -35,9 +35,8 @@ class Identifier:
     is_primary: bool = False
     is_verified: bool = False
     shared: bool = False
-    metadata: dict[str, Any] = field(
-        default_factory=dict
-    )  # a webhook's profile name is metadata["profile_name"]
+    # A webhook's profile name is metadata["profile_name"].
+    metadata: dict[str, Any] = field(default_factory=dict)
     slot: int = 0  # 0 owns the key; a further channel of the same contact takes 1, 2, …
     created_at: datetime | None = None
 
@@ -101,7 +100,7 @@ class Contact:
 
 @dataclass(slots=True)
 class TimelineEvent:
-    """One row of contact_events; its fields are those of INTERFACES, "Timeline event"."""
+    """One row of contact_events; its fields are explained in docs/timeline.md."""
 
     id: uuid.UUID
     tenant_id: str
@@ -141,9 +140,8 @@ class EventState:
     expires_at: datetime | None
     delivered_at: datetime | None = None
     read_at: datetime | None = None
-    skipped: bool = (
-        False  # marked just now because it had expired; what was skipped before shows in its metadata alone
-    )
+    # Marked just now because it had expired; what was skipped before shows in its metadata alone.
+    skipped: bool = False
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ from workers.directory import Rejection, Scratch
 from workers.engine.record import Applied, Outcome, Record, Undecodable
 from workers.handlers import contact, identifier, search, timeline
 from workers.handlers.claim import Claim
-from workers.handlers.command import Prepared, claim, refer, refusal
+from workers.handlers.command import Prepared, claim, refer, rejection
 from workers.message import Decoded, check_version, open_record
 
 HANDLERS: Mapping[str, Callable[[Scratch, Prepared], Outcome]] = {
@@ -110,9 +110,9 @@ class Commands:
                 model.model_validate(opened.envelope.data), self._settings.region(opened.tenant)
             )
         except ValidationError as error:
-            prepared = refusal(validation_errors(error))
-        except Rejection as rejection:
-            prepared = rejection
+            prepared = rejection(validation_errors(error))
+        except Rejection as rejected:
+            prepared = rejected
         return Command(opened, name, prepared)
 
     @staticmethod

@@ -30,7 +30,7 @@ from workers.marks import EventChange, Marks
 
 
 class Rejection(Exception):
-    """A command that the state refuses; INTERFACES, "Codes"."""
+    """A command that the state does not allow; the codes are in docs/codes.md, "Rejections"."""
 
     def __init__(
         self,
@@ -175,9 +175,8 @@ class Scratch:
         self.rejections: list[Rejection] = []  # of parts of the message; the rest of it applies
         self.consents: list[Consent] = []
         self.statuses: list[MessageStatus] = []
-        self.rebuild: uuid.UUID | None = (
-            None  # of the tenant's part of the search index, if this message asks for it
-        )
+        # Of the tenant's part of the search index, if this message asks for it.
+        self.rebuild: uuid.UUID | None = None
         self.taken: dict[SeenKey, str] = {}
 
     def first_outcome(self, key: SeenKey) -> str | None:

@@ -41,8 +41,7 @@ class Draft:
 
     before: Contact | None
     after: Contact
-    changed: bool = (
-        False  # whether the document may differ; False: only the timeline and last_contact_at moved
-    )
+    # Whether the document may differ; False: only the timeline and last_contact_at moved.
+    changed: bool = False
     entries: list[Entry] = field(default_factory=list)
     reason: str | None = None  # of a deletion or a restoration

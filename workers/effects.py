@@ -88,7 +88,7 @@ def identifier_documents(contact: Contact) -> list[dict[str, Any]]:
 
 
 def document(contact: Contact) -> dict[str, Any]:
-    """The contact as events and queries show it; INTERFACES, "Contacts"."""
+    """The contact as events and queries show it: ContactDocument in contracts/documents.py."""
     return {
         "id": str(contact.id),
         "external_id": contact.external_id,
@@ -286,7 +286,7 @@ def _timeline_event(entry: Entry, contact: Contact, origin: Origin, at: datetime
 
 
 def timeline_document(event: TimelineEvent) -> dict[str, Any]:
-    """The timeline event as events and queries show it; INTERFACES, "Timeline event"."""
+    """The timeline event as events and queries show it: TimelineDocument in contracts/documents.py."""
     return {
         "id": str(event.id),
         "contact_id": str(event.contact_id),

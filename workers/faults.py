@@ -1,4 +1,4 @@
-"""What passes, or what an operator can mend while a worker waits: the broker or the database is away, or is not ready."""
+"""What goes wrong, in words; and what passes, or what an operator can mend while a worker waits: the broker or the database is away, or is not ready."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ import asyncpg
 import nats.errors
 
 from workers.jetstream import NoAnswer, Refused
+
+
+def said(error: BaseException) -> str:
+    """The error by its kind and its words, where it has any."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
 
 TRANSIENT: Final = (
     NoAnswer,

@@ -37,6 +37,7 @@ from contracts.connection import servers
 from ops import logging as ops_logging
 from ops.health import Health
 from ops.settings import Settings
+from workers.faults import said
 from workers.fleet import Worker
 from workers.probes import Bus, Database
 from workers.service import Runtime, Service, Serving
@@ -99,7 +100,7 @@ class Host:
             listener = _listen(self._settings.http_host, self._settings.http_port)
         except OSError as error:
             mend = "set ROLLCALL_HTTP_HOST and ROLLCALL_HTTP_PORT to an address that is free"
-            log.error("crashed", worker=self._worker.name, error=_said(error), mend=mend)
+            log.error("crashed", worker=self._worker.name, error=said(error), mend=mend)
             return CRASHED
         address = listener.getsockname()
         server = _Server(
@@ -172,7 +173,7 @@ class Host:
             return CRASHED
         failed = [found for found in ending.result() if isinstance(found, Exception)]
         for error in failed:
-            log.error("failed while draining", worker=self._worker.name, error=_said(error), exc_info=error)
+            log.error("failed while draining", worker=self._worker.name, error=said(error), exc_info=error)
         operation.end()
         return CRASHED if failed else 0
 
@@ -187,7 +188,7 @@ class Host:
             raise
 
     async def _crashed(self, working: asyncio.Task[None], error: BaseException) -> int:
-        log.error("crashed", worker=self._worker.name, error=_said(error), exc_info=error)
+        log.error("crashed", worker=self._worker.name, error=said(error), exc_info=error)
         await _abandon(working)
         return CRASHED
 
@@ -269,7 +270,7 @@ async def run(worker: Worker, settings: Settings) -> int:
         gc.set_threshold(*COLLECT)
         return await host.run()
     except Exception as error:
-        log.error("crashed", worker=worker.name, error=_said(error), exc_info=error)
+        log.error("crashed", worker=worker.name, error=said(error), exc_info=error)
         return CRASHED
 
 
@@ -280,10 +281,6 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _json(answer: Any, status: int) -> AsgiResponse:
     return AsgiResponse(orjson.dumps(answer), status, headers={"content-type": "application/json"})
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 async def _abandon(task: asyncio.Task[None]) -> None:

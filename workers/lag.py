@@ -106,9 +106,8 @@ class Lag:
                     connection = await connect(self._dsn, WRITER, "rollcall lag")
                 unpublished = await outbox.oldest(connection)
                 unread = await waiting(self._bus())
-        except (
-            BaseException
-        ) as error:  # one who gives up waiting too: what state the connection is in nobody knows
+        # Also where who waits gives up: what state the connection is in nobody knows.
+        except BaseException as error:
             if connection is not None:
                 connection.terminate()
             if isinstance(error, UNKNOWN):

@@ -1,6 +1,6 @@
 """What every inbound message goes through before a worker looks at its data: subject, size, envelope, tenant, time.
 
-Pure. Raises ``Undecodable`` with a reason of INTERFACES, "Outcomes".
+Pure. Raises ``Undecodable`` with a reason of docs/codes.md, "Dead letters".
 """
 
 from __future__ import annotations

@@ -52,7 +52,6 @@ class Item:
     touches: bool = False  # a message received or sent: moves last_contact_at
     message_id: str | None = None  # kind status: of the message that it speaks of
     status: str | None = None  # kind status: sent, delivered, read, failed, …
-    new_identifiers: tuple[
-        NamedIdentifier, ...
-    ] = ()  # kind identifier_changed: what the person is reached by from now on
+    # kind identifier_changed: what the person is reached by from now on
+    new_identifiers: tuple[NamedIdentifier, ...] = ()
     consent: bool | None = None  # True granted, False revoked; may accompany a message (an opt-out keyword)

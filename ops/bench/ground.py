@@ -20,9 +20,11 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from contracts.subjects import STREAMS
-from ops.devstack import Devstack
+from ops import reach
+from ops.devstack import Devstack, ElasticsearchServer
 from ops.devstack.process import children, free_port
 from ops.probe import get
+from ops.settings import SearchSettings, read
 from storage.migrate import migrate
 from storage.postgres import with_database
 from workers import streams
@@ -30,6 +32,10 @@ from workers import streams
 TABLES = ("contacts", "channel_identifiers", "contact_events", "message_statuses", "inbox_messages")
 POLL_SECONDS = 0.02
 STALLED_SECONDS = 120
+
+
+class NoElasticsearch(Exception):
+    """None can be had; says why in one line."""
 
 
 class Timed(NamedTuple):
@@ -73,6 +79,31 @@ class Ground:
             with contextlib.suppress(NotFoundError):
                 await js.delete_stream(name)
         await streams.declare(self.nats)
+
+    @contextlib.asynccontextmanager
+    async def elasticsearch(self) -> AsyncIterator[str]:
+        """The URL of the one that ELASTICSEARCH_URL names, else of one that is there for as long as the block.
+
+        Raises NoElasticsearch.
+        """
+        given = read(SearchSettings).elasticsearch_url
+        if given is not None:
+            try:
+                async with reach.elasticsearch(given):
+                    pass
+            except reach.Unreachable as error:
+                raise NoElasticsearch(str(error)) from error
+            yield given
+            return
+        server = ElasticsearchServer(self.stack.data_dir / "elasticsearch")
+        try:
+            try:
+                server.start()
+            except RuntimeError as error:
+                raise NoElasticsearch(str(error).partition("\n")[0]) from error
+            yield server.url
+        finally:
+            server.stop()
 
     @contextlib.asynccontextmanager
     async def process(
@@ -212,8 +243,8 @@ def peak_mb(pid: int) -> float:
 
 
 @contextlib.asynccontextmanager
-async def ground(*, with_elasticsearch: bool = False) -> AsyncIterator[Ground]:
-    with Devstack(with_elasticsearch=with_elasticsearch) as stack:
+async def ground() -> AsyncIterator[Ground]:
+    with Devstack() as stack:
         logs = stack.data_dir / "bench"
         logs.mkdir()
         client = await nats.connect(stack.nats_url, max_reconnect_attempts=-1)

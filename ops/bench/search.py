@@ -47,14 +47,13 @@ FULL = Size(1_000_000, 250, 20)
 QUICK = Size(50_000, 60, 8)
 
 
-async def measure(ground: Ground, size: Size) -> dict[str, Any]:
-    """The figures under "search", and under "memory_mb" the indexer's peak."""
+async def measure(ground: Ground, url: str, size: Size) -> dict[str, Any]:
+    """The figures under "search", and under "memory_mb" the indexer's peak. ``url``: an Elasticsearch, left as it was."""
     dsn = await ground.database("bench_search")
     owner = await asyncpg.connect(dsn)
     await people.fill(owner, size.contacts)
     ids: list[Any] = [row[0] for row in await owner.fetch("select id from contacts")]
     await ground.streams()
-    url = ground.stack.elasticsearch_url
     environment = {
         "ELASTICSEARCH_URL": url,
         "ROLLCALL_SEARCH_INDEX": ALIAS,
@@ -63,6 +62,7 @@ async def measure(ground: Ground, size: Size) -> dict[str, Any]:
     client = elastic.connect(url).options(request_timeout=60)
     searches = people.queries(size.searches, min(size.contacts, 50_000))
     figures: dict[str, Any] = {"contacts": size.contacts}
+    await _clear(client)  # what a run that was cut off left
     try:
         bulk = await _bulk(client, dsn)
         async with ground.workers(
@@ -79,10 +79,17 @@ async def measure(ground: Ground, size: Size) -> dict[str, Any]:
             await ground.until_ready()
             query_ms["postgres"] = await _query(ground, "postgres", searches)
         figures["query_ms"] = query_ms
+        await _clear(client)
     finally:
         await client.close()
         await owner.close()
     return {"search": figures, "memory_mb": {"indexer": memory}}
+
+
+async def _clear(client: AsyncElasticsearch) -> None:
+    """Delete our indexes, by name: a server may refuse to delete by pattern."""
+    for index in await client.indices.get(index=f"{ALIAS}*"):
+        await client.indices.delete(index=index)
 
 
 async def _bulk(client: AsyncElasticsearch, dsn: str) -> float:

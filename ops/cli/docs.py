@@ -12,7 +12,7 @@ from contracts.compatibility import breaking_changes
 from contracts.registry import (
     CLIENT_FRAMES,
     COMMANDS,
-    EVENTS,
+    EVENT_MODELS,
     PROVIDERS,
     QUERIES,
     SERVER_FRAMES,
@@ -67,7 +67,9 @@ def _documents() -> dict[str, bytes]:
     """By path below docs/."""
     documents = {f"schemas/{entry.name}.json": entry.schema for entry in entries()}
     types = (
-        [f"command.{name}" for name in COMMANDS] + [f"webhook.{name}" for name in PROVIDERS] + list(EVENTS)
+        [f"command.{name}" for name in COMMANDS]
+        + [f"webhook.{name}" for name in PROVIDERS]
+        + list(EVENT_MODELS)
     )
     documents |= {f"examples/{type_}.json": asyncapi.sample(type_) for type_ in types}
     documents |= {f"examples/query.{name}.json": example(f"query.{name}") for name in QUERIES}

@@ -97,7 +97,7 @@ def setting_table() -> str:
 
 
 def settings() -> list[Setting]:
-    """Every setting, with the comment beside its declaration."""
+    """Every setting, with the comment on its declaration."""
     comments: dict[str, str] = {}
     for kind in Settings.__mro__:
         if kind.__module__ == Settings.__module__:
@@ -115,13 +115,13 @@ def settings() -> list[Setting]:
 
 
 def _comments(kind: type[Any]) -> dict[str, str]:
-    """By field: the comment on the lines of its declaration."""
+    """By field: the comment on the line above its declaration, or on the lines of it."""
     source = textwrap.dedent(inspect.getsource(kind))
-    said = {
-        token.start[0]: token.string.lstrip("# ")
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
+    said: dict[int, str] = {}
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            alone = token.line.lstrip().startswith("#")
+            said[token.start[0] + alone] = token.string.lstrip("# ")
     (definition,) = ast.parse(source).body
     assert isinstance(definition, ast.ClassDef)
     found: dict[str, str] = {}

@@ -119,7 +119,7 @@ def with_parts(rows: FromClause) -> Select[Any]:
 
 
 def document(row: Row[Any]) -> dict[str, Any]:
-    """A row of ``with_parts`` as INTERFACES shows a contact."""
+    """A row of ``with_parts`` as a ContactDocument of contracts/documents.py."""
     values = row._mapping  # noqa: SLF001 - SQLAlchemy's name for its public mapping
     shown = {name: values[name] for name in _BEFORE_PARTS}
     shown["tags"] = sorted(values["tags"] or ())

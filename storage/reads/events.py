@@ -66,7 +66,7 @@ def names(visible_to: str | None = None) -> tuple[str, ...]:
 
 
 def document(row: Row[Any], visible_to: str | None = None) -> dict[str, Any]:
-    """A row of FIELDS as INTERFACES shows a timeline event to whoever it is for."""
+    """A row of FIELDS as a TimelineDocument of contracts/documents.py, for whoever it is for."""
     shown = dict(zip(NAMES, row, strict=True))
     return {name: shown[name] for name in names(visible_to)}
 

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from contracts.registry import CLIENT_FRAMES, COMMANDS, EVENTS, PROVIDERS, QUERIES, SERVER_FRAMES
+from contracts.registry import CLIENT_FRAMES, COMMANDS, EVENT_MODELS, PROVIDERS, QUERIES, SERVER_FRAMES
 from ops.asyncapi import document
 
 OFFICIAL = orjson.loads((Path(__file__).parent / "data/asyncapi-3.0.0.json").read_bytes())
@@ -44,7 +44,7 @@ def test_everything_in_the_registry_is_there(written: dict[str, Any]) -> None:
     received = {f"receive.command.{name}" for name in COMMANDS}
     received |= {f"receive.webhook.{name}" for name in PROVIDERS}
     received |= {f"receive.query.{name}" for name in QUERIES}
-    sent = {f"send.{name}" for name in EVENTS} | {"send.deadletter"}
+    sent = {f"send.{name}" for name in EVENT_MODELS} | {"send.deadletter"}
     assert set(written["operations"]) == received | sent | {"receive.realtime", "send.realtime"}
     frames = {f"realtime.{name}" for name in (*CLIENT_FRAMES, *SERVER_FRAMES)}
     assert set(written["channels"]["realtime"]["messages"]) == frames

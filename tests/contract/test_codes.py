@@ -20,18 +20,18 @@ TABLES = [
 ]
 
 
-def given(call: str, *folders: str) -> set[str]:
+def given(name: str, *folders: str) -> set[str]:
     """The first arguments that are plain text of every call of that name."""
-    return set(_given(call, *folders))
+    first = (call.args[0] for call in calls(name, *folders) if call.args)
+    return {str(argument.value) for argument in first if isinstance(argument, ast.Constant)}
 
 
-def _given(call: str, *folders: str) -> Iterator[str]:
+def calls(name: str, *folders: str) -> Iterator[ast.Call]:
     for folder in folders:
         for file in sorted((ROOT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(file.read_text())):
-                named = isinstance(node, ast.Call) and getattr(node.func, "id", None) == call
-                if named and node.args and isinstance(node.args[0], ast.Constant):
-                    yield str(node.args[0].value)
+                if isinstance(node, ast.Call) and getattr(node.func, "id", None) == name:
+                    yield node
 
 
 @pytest.mark.parametrize(("table", "words"), TABLES)
@@ -44,6 +44,20 @@ def test_all_are_explained(table, words):
 
 def test_rejections():
     assert given("Rejection", "workers") == set(RejectionCode)
+
+
+def test_the_details_of_rejections():
+    """Those that are written where the rejection is made."""
+    for call in calls("Rejection", "workers"):
+        if (
+            len(call.args) > 2
+            and isinstance(call.args[0], ast.Constant)
+            and isinstance(call.args[2], ast.Dict)
+        ):
+            code = RejectionCode(call.args[0].value)
+            made = {key.value for key in call.args[2].keys if isinstance(key, ast.Constant)}
+            told = {detail.partition(":")[0] for detail in codes.REJECTIONS[code].details}
+            assert made <= told, code
 
 
 def test_query_errors():

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from contracts import subjects
 from contracts.events.base import Truncated
 from contracts.events.dead_letter import DeadLetter
-from contracts.registry import EVENTS, PROVIDERS, example
+from contracts.registry import EVENT_MODELS, PROVIDERS, example
 from contracts.results import Result
 from contracts.schemas import entries
 from contracts.vocabulary import Category, DeadLetterReason
@@ -82,17 +82,17 @@ async def told(database: str) -> AsyncIterator[Applier]:
 
 
 def wanted(name: str) -> set[str]:
-    return set(EVENTS[name].model_fields)
+    return set(EVENT_MODELS[name].model_fields)
 
 
 async def test_every_event_comes_about(told: Applier) -> None:
-    assert {event["type"] for event in told.events} == set(EVENTS)
+    assert {event["type"] for event in told.events} == set(EVENT_MODELS)
 
 
 async def test_every_event_is_as_promised(told: Applier) -> None:
     for event in told.events:
         name, data = event["type"], event["data"]
-        EVENTS[name].model_validate(data)
+        EVENT_MODELS[name].model_validate(data)
         VALIDATORS[name].validate(data)
         assert set(data) == wanted(name), name
         envelope = {key: value for key, value in event.items() if key != "on"}

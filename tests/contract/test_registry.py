@@ -13,7 +13,7 @@ from contracts.events.dead_letter import DeadLetter
 from contracts.registry import (
     CLIENT_FRAMES,
     COMMANDS,
-    EVENTS,
+    EVENT_MODELS,
     PROVIDERS,
     QUERIES,
     SERVER_FRAMES,
@@ -48,11 +48,11 @@ def test_a_command_is_whole(name: str) -> None:
     assert name in COMMAND_HANDLERS
 
 
-@pytest.mark.parametrize("name", EVENTS)
+@pytest.mark.parametrize("name", EVENT_MODELS)
 def test_an_event_is_whole(name: str) -> None:
     data = example(name)
     check(name, data)
-    model = EVENTS[name].model_validate({**data, "a_later_field": 1})
+    model = EVENT_MODELS[name].model_validate({**data, "a_later_field": 1})
     assert data.items() <= model.model_dump(mode="json").items() or name.startswith(
         ("timeline.", "contact.c")
     )
@@ -97,7 +97,7 @@ def test_a_provider_reads_its_example(provider: str) -> None:
 def test_nothing_is_handled_that_the_registry_does_not_know() -> None:
     assert set(COMMAND_HANDLERS) == set(COMMANDS)
     assert set(QUERY_HANDLERS) == set(QUERIES)
-    assert {f"timeline.{category}" for category in Category} <= set(EVENTS)
+    assert {f"timeline.{category}" for category in Category} <= set(EVENT_MODELS)
 
 
 @pytest.mark.parametrize(

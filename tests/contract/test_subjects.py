@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from contracts import subjects
 from contracts.reference import ContactReference
-from contracts.registry import COMMANDS, EVENTS, PROVIDERS, QUERIES
+from contracts.registry import COMMANDS, EVENT_MODELS, PROVIDERS, QUERIES
 from contracts.subjects import PARTITIONS, STRAY, STREAMS, Subject, SubjectError
 
 TOKENS = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=64)
@@ -35,7 +35,7 @@ def test_commands(name: str, tenant: str, key: str) -> None:
     assert subjects.parse(published) == Subject("command", f"command.{name}", tenant, key)
 
 
-@given(st.sampled_from(sorted(EVENTS)), TOKENS, st.uuids() | st.just("-"))
+@given(st.sampled_from(sorted(EVENT_MODELS)), TOKENS, st.uuids() | st.just("-"))
 def test_events(name: str, tenant: str, contact_id: uuid.UUID | str) -> None:
     published = subjects.event(name, tenant, contact_id)
     assert subjects.parse(published) == Subject(name.partition(".")[0], name, tenant, str(contact_id))

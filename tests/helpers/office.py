@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from contracts.registry import EVENTS
+from contracts.registry import EVENT_MODELS
 from storage.reads import contacts
 from storage.reads.session import Reads
 from tests.helpers.applier import Applier
@@ -103,7 +103,7 @@ class Office(Applier):
             timelines[str(row["contact_id"])].append(_plain(row))
         assert timelines == {contact_id: replica.rows(contact_id) for contact_id in replica.timelines}
         for event in self.events:
-            EVENTS[event["type"]].model_validate(event["data"])
+            EVENT_MODELS[event["type"]].model_validate(event["data"])
         await self._check_identifiers()
 
     async def _check_identifiers(self) -> None:

@@ -9,7 +9,7 @@ import time
 import asyncpg
 import pytest
 
-from contracts.subjects import HEADER_REPLY_TO
+from contracts.subjects import HEADER_REPLY_TO, WEBHOOK
 from ops.health import Degraded
 from storage import cursors
 from tests.eventually import eventually
@@ -17,6 +17,9 @@ from tests.faults.proxy import Proxy
 from tests.helpers.logs import MemoryStage, NatsStage, fill
 from tests.helpers.toys import TABLE, Toys, Worker, deadlock, lose_connection, restart, rows
 from workers.engine.errors import CursorMoved
+from workers.engine.record import total
+from workers.jetstream import api
+from workers.streams import created
 
 
 @pytest.fixture(scope="module")
@@ -373,6 +376,51 @@ async def test_messages_that_wait_and_do_not_move_make_it_unready(db, memory, st
     worker.toys.before.clear()
     await applied(db, 10)
     await eventually(lambda: not worker.consumer.problems())
+
+
+async def test_what_was_read_and_not_committed_still_lags(db, memory, start):
+    """The database goes away in the middle of a batch, and stays away."""
+    await fill(memory, range(10), key="same")
+    away = asyncio.Event()
+    worker = start(memory, Toys(before=[lose_connection] * 1000))
+
+    async def refuse():
+        away.set()
+        raise ConnectionRefusedError
+
+    async def look():
+        return total([await lane.survey() for lane in worker.consumer._lanes])
+
+    await eventually(lambda: worker.toys.applied)
+    for lane in worker.consumer._lanes:
+        lane._connect, connect = refuse, lane._connect
+    await away.wait()
+    lag = await look()
+    (first,) = [records[0].time for records in memory.log.records.values()]
+    assert (lag.messages, lag.oldest) == (10, first)
+    worker.toys.before.clear()
+    for lane in worker.consumer._lanes:
+        lane._connect = connect
+    await applied(db, 10)
+
+    async def nothing_waits():
+        return await look() == (0, None, None)
+
+    await eventually(nothing_waits)
+
+
+async def test_partitions_that_the_broker_lets_nobody_read_make_it_unready(db, remote, start):
+    await api(remote.client, "STREAM.DELETE.WEBHOOK")
+    await api(remote.client, "STREAM.CREATE.WEBHOOK", {**created(WEBHOOK), "max_consumers": 1})
+    await fill(remote, [1])
+    worker = start(remote, stall_seconds=0.3)
+
+    def said():
+        return [p for p in worker.consumer.problems() if "have not been read for" in p]
+
+    (problem,) = set(await eventually(said))
+    assert problem.startswith("partitions of WEBHOOK have not been read for ")
+    assert problem.endswith("s: JetStream: maximum consumers limit reached (10026)")
 
 
 async def test_a_lost_race_after_which_nothing_is_left_to_do(db, memory, start):

@@ -12,6 +12,7 @@ from contracts.subjects import STRAY
 from tests.eventually import eventually
 from tests.faults.proxy import Proxy
 from tests.helpers.logs import EVERY, MEGABYTE, MemoryStage, NatsStage, fill, opened, read
+from workers.engine import jetstream, nats_reader
 from workers.engine.record import StreamChanged
 
 
@@ -180,12 +181,50 @@ async def test_what_is_idle_and_how_far(stage):
 
 
 async def test_lag_counts_what_waits(stage):
-    await fill(stage, range(50), key="same")
+    sent = await fill(stage, range(50), key="same")
+    everything = await read(await opened(stage), 50)
     reader = await opened(stage)
     await reader.read(10, MEGABYTE)
     lag = await reader.lag()
-    assert lag.messages == 40
-    assert 0 <= lag.seconds < 60
+    assert (lag.messages, lag.oldest) == (40, everything[sent.index(11)].time)
+    assert lag.unread is None
+    assert 0 < lag.seconds < 60
+    await read(reader, 40)
+    assert await reader.lag() == (0, None, None)
+
+
+async def test_what_a_read_took_that_was_given_up_still_waits(remote, monkeypatch):
+    sent = await fill(remote, range(20), key="same")
+    reader = await opened(remote)
+    monkeypatch.setattr(nats_reader, "FILL_SECONDS", 60)
+    monkeypatch.setattr(reader, "_more_comes", lambda: True)
+    reading = asyncio.create_task(reader.read(500, MEGABYTE))
+    await eventually(lambda: reader._taken)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    assert (await reader.lag()).messages == len(sent)
+    monkeypatch.undo()
+    await reader.assign(dict.fromkeys(EVERY, 0))
+    assert len(await read(reader, 20)) == 20
+
+
+async def test_what_waits_is_known_without_consumers(remote, monkeypatch):
+    """The broker makes none: how much waits cannot be known, but since when, and why it is not read."""
+    await fill(remote, range(3), key="same")
+    (first, *_) = await read(await opened(remote), 3)
+
+    async def refuse(*_):
+        raise OSError("JetStream: no more (1)")
+
+    monkeypatch.setattr(jetstream, "create_consumer", refuse)
+    reader = await opened(remote)
+
+    async def unread():
+        lag = await reader.lag()
+        return lag if lag.unread == "JetStream: no more (1)" else None
+
+    lag = await eventually(unread)
+    assert (lag.messages, lag.oldest) == (1, first.time)
 
 
 async def test_a_stream_made_anew_is_not_read(stage):

@@ -26,9 +26,8 @@ class Change:
         self.drafts: dict[int, Person] = {}
         self.happenings: dict[int, list[Happening]] = {}
         self.reasons: dict[int, str | None] = {}
-        self.silent_fields = (
-            False  # an identifier command reports itself; what follows from it is not told twice
-        )
+        # An identifier command reports itself; what follows from it is not told twice.
+        self.silent_fields = False
 
     def everyone(self) -> list[Person]:
         old = [self.drafts.get(p.number, p) for p in self.people]

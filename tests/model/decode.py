@@ -1,4 +1,4 @@
-"""From an accepted message to what it means, or to the reason why it means nothing. A second reading of INTERFACES."""
+"""From an accepted message to what it means, or to the reason why it means nothing. A second reading of docs/codes.md."""
 
 from __future__ import annotations
 

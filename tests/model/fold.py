@@ -1,6 +1,6 @@
 """Fold the input once, message by message, and say what must have come of it.
 
-Straightforward and slow on purpose: a second, independent reading of INTERFACES for the traffic of tests/faults.
+Straightforward and slow on purpose: a second, independent reading of docs/commands.md and docs/webhooks.md for the traffic of tests/faults.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The model itself, on cases whose answer can be read off INTERFACES."""
+"""The model itself, on cases whose answer can be read off the pages in docs/."""
 
 from __future__ import annotations
 
@@ -167,13 +167,8 @@ def test_identifiers(bus: Bus):
     assert bus.send(command("identifier.verify", "acme", "k", base)).code == "identifier_not_found"
     for name in ("add", "add", "verify", "set_primary", "remove"):
         assert bus.send(command(f"identifier.{name}", "acme", "k", base)).status == "applied"
-    kinds = [
-        "added",
-        "verified",
-        "primary_changed",
-        "primary_changed",
-        "removed",
-    ]  # the first follows the removed one
+    # The first follows the removed one.
+    kinds = ["added", "verified", "primary_changed", "primary_changed", "removed"]
     assert types(bus.only())[1:] == [f"identifier_{kind}" for kind in kinds]
 
 

@@ -36,6 +36,12 @@ def test_every_worker_is_deployed(worker):
     assert f"command: [worker, {worker}]" in COMPOSE
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/operating.md"])
+def test_every_worker_is_in_the_tables_of_the_front_pages(page):
+    rows = re.findall(r"^\| ([a-z, ]+) \|", (ROOT / page).read_text(), re.MULTILINE)
+    assert set(FLEET) <= {name for row in rows for name in row.split(", ")}
+
+
 @pytest.mark.parametrize("path", [*MANIFESTS, ROOT / "docker-compose.yml"], ids=lambda path: path.name)
 def test_every_setting_that_is_named_exists(path):
     named = set(re.findall(r"ROLLCALL_[A-Z_]+|ELASTICSEARCH_URL", path.read_text()))

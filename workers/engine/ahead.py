@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from ops import failpoint
 from workers.engine.batch import Batch, Unread
-from workers.engine.record import Message, Reader, Record
+from workers.engine.record import Lag, Message, Reader, Record, lag_of, total
 
 M = TypeVar("M", bound=Message)
 
@@ -32,6 +32,7 @@ class Ahead(Generic[M]):
         self._max_bytes = max_bytes
         self._ready = ready
         self._room = asyncio.Event()
+        self._decoding: list[Record] = []
         self._next: Batch[M] = Batch()
         self._task = asyncio.create_task(self._fill(), name="read ahead")
         self._task.add_done_callback(lambda _: ready.set())
@@ -44,6 +45,10 @@ class Ahead(Generic[M]):
         self._room.set()
         return taken
 
+    def lag(self) -> Lag:
+        """Of what was read and not taken, also after ``stop``."""
+        return total((lag_of(self._decoding), self._next.lag()))
+
     async def stop(self) -> None:
         """What was read and not taken is forgotten; the reader must be told where to go on."""
         self._task.cancel()
@@ -51,7 +56,7 @@ class Ahead(Generic[M]):
 
     async def _fill(self) -> None:
         while True:
-            records = await self._reader.read(
+            records = self._decoding = await self._reader.read(
                 self._max_records - len(self._next), self._max_bytes - self._next.size
             )
             failpoint.hit("after_read")
@@ -62,6 +67,7 @@ class Ahead(Generic[M]):
                     await asyncio.sleep(0)
             for entry in decoded:
                 self._next.add(entry)
+            self._decoding = []
             self._ready.set()
             while len(self._next) >= self._max_records or self._next.size >= self._max_bytes:
                 self._room.clear()

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from contracts import subjects
 from contracts.subjects import SubjectError
 from workers.engine.breaker import Sample
-from workers.engine.record import Message, Outcome, Processor, Record, Undecodable
+from workers.engine.record import Lag, Message, Outcome, Processor, Record, Undecodable, lag_of
 
 HANDLER_FAILED = "handler_failed"
 
@@ -64,6 +64,9 @@ class Batch(Generic[M]):
         self.entries.append(entry)
         self.positions[record.partition] = record.sequence
         self.size += len(record.data)
+
+    def lag(self) -> Lag:
+        return lag_of(entry.record for entry in self.entries)
 
     def messages(self) -> list[M]:
         """The entries that were decoded."""

@@ -115,6 +115,12 @@ class Consumer(Generic[M]):
             found.append(
                 f"messages of {self._spec.name} wait and the position has stood still for {stood:.0f} s"
             )
+        for lane in self._lanes:
+            silent = now - lane.read_at
+            if lane.unread and silent > self._options.stall_seconds:
+                found.append(
+                    f"partitions of {self._spec.name} have not been read for {silent:.0f} s: {lane.unread}"
+                )
         return [problem for problem in found if problem] + [Degraded(p) for p in self._breaker.pauses()]
 
     @property

@@ -70,9 +70,10 @@ class Feed:
         self.drop()
 
     def drop(self) -> bytes | None:
-        """Forget what was not handed out. Returns the consumer to delete, if there was one."""
+        """Forget what was not handed out, but not that it waits. Returns the consumer to delete, if there was one."""
         gone = self.consumer
         self.consumer = None
+        self.pending += len(self.buffer)
         self.buffer.clear()
         self.buffered = 0
         self.expected = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -68,18 +69,19 @@ async def pending(client: Client, spec: StreamSpec, consumer: str) -> int | None
     return int(answer["num_pending"])
 
 
-async def holds_nothing(client: Client, spec: StreamSpec, partition: int, position: int) -> bool:
-    """Whether the stream's leader has no message of the partition after the position."""
+async def next_stored(client: Client, spec: StreamSpec, partition: int, position: int) -> datetime | None:
+    """When the partition's next message after the position was stored; None when the stream's leader has none."""
+    times = []
     for subject in spec.filters(partition):
         wanted = {"seq": position + 1, "next_by_subj": subject}
         try:
-            await _ask(client, spec.name, f"STREAM.MSG.GET.{spec.name}", wanted)
+            answer = await _ask(client, spec.name, f"STREAM.MSG.GET.{spec.name}", wanted)
         except ApiError as error:
             if error.code != NO_MESSAGE:
                 raise
         else:
-            return False
-    return True
+            times.append(parse_time(answer["message"]["time"]))
+    return min(times, default=None)
 
 
 async def send_pull(client: Client, stream: str, consumer: str, pull: Pull, reply: str) -> None:

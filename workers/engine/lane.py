@@ -13,7 +13,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -31,7 +31,7 @@ from workers.engine.breaker import Breaker, Held
 from workers.engine.errors import CursorMoved, Fault, classify, keeps_place, retry_reason
 from workers.engine.log import Log, check_stream
 from workers.engine.options import Options
-from workers.engine.record import Lag, Message, Processor, Reader, StreamChanged
+from workers.engine.record import Lag, Message, Processor, Reader, StreamChanged, total
 from workers.engine.unit import Committed, Unit
 
 M = TypeVar("M", bound=Message)
@@ -75,14 +75,18 @@ class Lane(Generic[M]):
         self._attention = asyncio.Event()
         self._positions: dict[int, int] = {}
         self._in_hand: Batch[M] = Batch()
+        self._ahead: Ahead[M] | None = None
+        self._waiting = Lag()  # what the reader had not handed out when it was last asked
+        # What the last session had read and not committed, until the reader goes back.
+        self._forgotten = Lag()
         self._failures = 0  # in a row
         self._lost_races = 0  # in a row
         self._commits = 0  # on this connection
-        self._lag = Lag(0, 0.0)
         self._next_idle_check = 0.0
         self.held: frozenset[int] = frozenset()
         self.problem: str | None = None
         self.moved_at = time.monotonic()  # when a position last moved, or nothing waited
+        self.read_at = self.moved_at  # when every partition was last seen to be read
 
     def want(self, partitions: frozenset[int]) -> None:
         """From the next batch on, work on exactly these partitions."""
@@ -102,15 +106,27 @@ class Lane(Generic[M]):
     @property
     def waits(self) -> bool:
         """Whether messages wait to be applied."""
-        return bool(self._in_hand or self._failures or self._lag.messages)
+        return bool(self._in_hand or self._failures or self._waiting.messages)
+
+    @property
+    def unread(self) -> str | None:
+        """Why a partition is not read."""
+        return self._waiting.unread
 
     async def survey(self) -> Lag:
-        """How far behind the reader is; keeps ``moved_at``."""
+        """What lies behind the committed positions; keeps ``moved_at`` and ``read_at``. Paused partitions are left out."""
         if self._reader is not None:
-            self._lag = await self._reader.lag()
+            self._waiting = await self._reader.lag()
+        now = time.monotonic()
         if not self.waits:
-            self.moved_at = time.monotonic()
-        return self._lag
+            self.moved_at = now
+        if not self.unread:
+            self.read_at = now
+        return total((self._waiting, self._forgotten, self._uncommitted()))
+
+    def _uncommitted(self) -> Lag:
+        """What this session has read."""
+        return total((self._in_hand.lag(), self._ahead.lag() if self._ahead is not None else Lag()))
 
     async def run(self) -> None:
         """Raises what is neither a message's fault nor passing."""
@@ -147,6 +163,7 @@ class Lane(Generic[M]):
         if not wanted or created is None:
             if self._reader is not None:
                 await self._reader.assign({})
+            self._waiting = self._forgotten = Lag()
             await self._wait(self._options.survey_seconds)
             return
         reader = await self._opened(created)
@@ -155,16 +172,22 @@ class Lane(Generic[M]):
             await self._try_paused(connection, reader, created, due[0])
             return
         playing = wanted - frozenset(self._breaker.paused)
-        await reader.assign({p: self._positions[p] for p in playing})
-        ahead = self._read_ahead(reader)
+        await self._assign(reader, playing)
+        ahead = self._ahead = self._read_ahead(reader)
         try:
             while self._wanted == wanted and not self._stopping:
                 await self._step(connection, reader, created, ahead)
                 if self._breaker.due(wanted, time.monotonic()):
                     break
         finally:
-            self._in_hand = Batch()
             await ahead.stop()
+            self._forgotten = self._uncommitted()
+            self._in_hand, self._ahead = Batch(), None
+
+    async def _assign(self, reader: Reader, partitions: Iterable[int]) -> None:
+        """Read exactly these, from the committed positions on."""
+        await reader.assign({p: self._positions[p] for p in partitions})
+        self._forgotten = Lag()
 
     async def _step(
         self, connection: asyncpg.Connection, reader: Reader, created: datetime, ahead: Ahead[M]
@@ -273,7 +296,7 @@ class Lane(Generic[M]):
         """A paused partition: apply what comes before the next message of the tenant, or that message alone."""
         tenant = self._breaker.tenant_of(partition)
         self._breaker.postpone(partition, time.monotonic())
-        await reader.assign({partition: self._positions[partition]})
+        await self._assign(reader, [partition])
         try:
             async with asyncio.timeout(READ_SECONDS):
                 records = await reader.read(self._options.batch_messages, self._options.batch_bytes)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from contracts.subjects import STRAY, StreamSpec
 from workers.engine.log import StreamState, check_stream
-from workers.engine.record import Idle, Lag, Record
+from workers.engine.record import Idle, Lag, Record, lag_of
 
 
 class MemoryLog:
@@ -76,7 +76,6 @@ class MemoryReader:
         self._log = log
         self._created = created
         self._positions: dict[int, int] = {}
-        self._last_read: datetime | None = None
         self.arrived = asyncio.Event()
 
     async def assign(self, positions: Mapping[int, int]) -> None:
@@ -97,7 +96,6 @@ class MemoryReader:
             )
             records = self._take(max_records, max_bytes)
             if records:
-                self._last_read = records[-1].time
                 return records
             self.arrived.clear()
             await self.arrived.wait()
@@ -133,10 +131,7 @@ class MemoryReader:
         }
 
     async def lag(self) -> Lag:
-        messages = sum(len(self._waiting(p)) for p in self._positions)
-        if not messages or self._last_read is None:
-            return Lag(messages, 0.0)
-        return Lag(messages, (datetime.now(UTC) - self._last_read).total_seconds())
+        return lag_of(record for p in self._positions for record in self._waiting(p))
 
     async def close(self) -> None:
         self._positions.clear()

@@ -12,6 +12,7 @@ from workers.engine import jetstream
 from workers.engine.log import StreamState
 from workers.engine.nats_reader import NatsReader
 from workers.engine.wire import LogClient
+from workers.faults import said
 
 log = get_logger("workers.engine.nats")
 
@@ -69,7 +70,7 @@ class NatsLog:
         return self._client
 
     async def _error(self, error: Exception) -> None:
-        log.warning("broker_error", stream=self._spec.name, error=f"{type(error).__name__}: {error}")
+        log.warning("broker_error", stream=self._spec.name, error=said(error))
 
     async def _disconnected(self) -> None:
         if self._client is None:

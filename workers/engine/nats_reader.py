@@ -13,7 +13,7 @@ import random
 import secrets
 from collections import deque
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 from nats.aio.subscription import Subscription
 
@@ -23,7 +23,7 @@ from ops.logging import get_logger
 from workers.engine import jetstream, wire
 from workers.engine.feed import HEARTBEAT_SECONDS, Feed, Frame, Heard, Pull
 from workers.engine.log import StreamState, check_stream
-from workers.engine.record import Idle, Lag, Record, StreamChanged
+from workers.engine.record import Idle, Lag, Record, StreamChanged, lag_of, total
 from workers.engine.wire import LogClient
 
 BUFFER_BYTES = 8 << 20  # of one reader, over all its partitions
@@ -53,8 +53,9 @@ class NatsReader:
         self._broken = asyncio.Event()
         self._ended: deque[Feed] = deque()  # feeds whose pull has ended
         self._failure: Exception | None = None
-        self._last_read: datetime | None = None
+        self._taken: list[Record] = []  # by a read that has not returned, perhaps never did
         self._failures = 0  # in a row, to make consumers
+        self._unmade = "its consumers are being made"  # why a feed has none
         self._reasons: set[str] = set()  # why feeds have broken since the log last said so
         self.closed = False
 
@@ -86,6 +87,7 @@ class NatsReader:
         for partition, position in positions.items():
             if partition not in self._feeds:
                 self._feeds[partition] = Feed(partition, position)
+        self._taken = []
         self._broken.set()
         await self._delete(doomed)
 
@@ -107,7 +109,7 @@ class NatsReader:
     # -- reading
 
     async def read(self, max_records: int, max_bytes: int) -> list[Record]:
-        records: list[Record] = []
+        records = self._taken = []
         room = max_bytes
         loop = asyncio.get_running_loop()
         deadline: float | None = None
@@ -124,7 +126,7 @@ class NatsReader:
                     break
             self._arrived.clear()
             await _wait(self._arrived, deadline)
-        self._last_read = records[-1].time
+        self._taken = []
         return records
 
     def _take(self, records: list[Record], max_records: int, room: int) -> tuple[int, bool]:
@@ -280,6 +282,7 @@ class NatsReader:
             self._failures = 0
         except OSError as error:
             self._failures += 1
+            self._unmade = str(error)
             log.warning("reader_waits", stream=self._spec.name, error=str(error), attempt=self._failures)
             self._broken.set()
         # Also after a success: consumers that vanish as soon as they are made must not keep anyone busy.
@@ -346,10 +349,26 @@ class NatsReader:
         await self._survey()
         busy = [feed for feed in self._feeds.values() if feed.consumer is not None and not feed.idles]
         await asyncio.gather(*(self._count_pending(feed) for feed in busy), return_exceptions=True)
-        messages = sum(feed.pending + len(feed.buffer) for feed in self._feeds.values())
-        if not messages or self._last_read is None:
-            return Lag(messages, 0.0)
-        return Lag(messages, max(0.0, (datetime.now(UTC) - self._last_read).total_seconds()))
+        firsts = await self._firsts()
+        return total([lag_of(self._taken), *(self._lag_of(feed, firsts) for feed in self._feeds.values())])
+
+    def _lag_of(self, feed: Feed, firsts: Mapping[Feed, datetime]) -> Lag:
+        first = wire.parse_time(feed.buffer[0].nanoseconds) if feed.buffer else firsts.get(feed)
+        messages = max(feed.pending + len(feed.buffer), int(feed in firsts))
+        return Lag(messages, first if messages else None, None if feed.consumer else self._unmade)
+
+    async def _firsts(self) -> dict[Feed, datetime]:
+        """When the first message was stored of each feed that has some and has buffered none, as far as can be known."""
+        if not self._client.online.is_set():
+            return {}
+        hidden = [
+            feed for feed in self._feeds.values() if not feed.buffer and (feed.pending or not feed.consumer)
+        ]
+        asked = [
+            jetstream.next_stored(self._client, self._spec, feed.partition, feed.position) for feed in hidden
+        ]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        return {feed: at for feed, at in zip(hidden, found, strict=True) if isinstance(at, datetime)}
 
     async def _count_pending(self, feed: Feed) -> None:
         assert feed.consumer is not None
@@ -376,7 +395,7 @@ class NatsReader:
             return  # the mender meets it too, and acts
 
     async def _find_idle(self, feed: Feed, end: int) -> None:
-        if await jetstream.holds_nothing(self._client, self._spec, feed.partition, feed.position):
+        if await jetstream.next_stored(self._client, self._spec, feed.partition, feed.position) is None:
             feed.idle = max(feed.idle, end)
 
 

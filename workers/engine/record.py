@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import asyncpg
@@ -45,10 +45,9 @@ class Message(Protocol):
     def tenant(self) -> str: ...
     @property
     def id(self) -> str: ...  # the envelope's
+    # The envelope's type by its subject: "webhook.whatsapp", "command.contact.create".
     @property
-    def kind(
-        self,
-    ) -> str: ...  # the envelope's type by its subject: "webhook.whatsapp", "command.contact.create"
+    def kind(self) -> str: ...
     @property
     def correlation_id(self) -> str | None: ...
     @property
@@ -57,7 +56,7 @@ class Message(Protocol):
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one message; the union is closed: INTERFACES, "Outcomes"."""
+    """What became of one message; the union is closed: docs/codes.md, "Outcomes"."""
 
     status: Literal["applied", "duplicate", "rejected", "dead"]
     contact_id: uuid.UUID | None = None
@@ -94,10 +93,32 @@ class Processor(Protocol, Generic[M]):
 
 
 class Lag(NamedTuple):
-    """How far behind a reader is: messages the broker still holds for it, and the age of the last one read."""
+    """Messages that wait, when the oldest of them was stored (None: unknown, or there is none), and what keeps from reading.
 
-    messages: int
-    seconds: float
+    ``unread`` says why a partition is not read; what waits in it is then counted as far as it is known.
+    """
+
+    messages: int = 0
+    oldest: datetime | None = None
+    unread: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        """The age of the oldest."""
+        return 0.0 if self.oldest is None else max(0.0, (datetime.now(UTC) - self.oldest).total_seconds())
+
+
+def lag_of(records: Iterable[Record]) -> Lag:
+    """That of records that are here."""
+    times = [record.time for record in records]
+    return Lag(len(times), min(times, default=None))
+
+
+def total(lags: Iterable[Lag]) -> Lag:
+    found = list(lags)
+    oldest = min((lag.oldest for lag in found if lag.oldest is not None), default=None)
+    unread = next((lag.unread for lag in found if lag.unread is not None), None)
+    return Lag(sum(lag.messages for lag in found), oldest, unread)
 
 
 class StreamChanged(Exception):
@@ -129,6 +150,7 @@ class Reader(Protocol):
     def idle_positions(self) -> dict[int, Idle]:
         """The partitions in which nothing is pending."""
 
-    async def lag(self) -> Lag: ...
+    async def lag(self) -> Lag:
+        """What was not handed out."""
 
     async def close(self) -> None: ...

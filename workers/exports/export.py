@@ -56,7 +56,7 @@ async def export(
 async def _pages(
     reads: Reads, tenant: str, contact_id: uuid.UUID, narrowed: EventFilter
 ) -> AsyncIterator[list[dict[str, Any]]]:
-    """The events, oldest first, as INTERFACES shows them. No transaction is open while a page is out."""
+    """The events, oldest first, as queries show them (docs/timeline.md). No transaction is open while a page is out."""
     cursor = None
     while True:
         async with reads.of(tenant) as reading:

@@ -46,7 +46,7 @@ class Document:
         self._characters = 0
 
     def add(self, events: list[dict[str, Any]]) -> None:
-        """Events as INTERFACES shows them; one that its reader may not see in full lacks fields."""
+        """Events as queries show them (docs/timeline.md); one that its reader may not see in full lacks fields."""
         for event in events:
             self._waiting.append(_block(event))
             self._characters += len(event["description"] or "")

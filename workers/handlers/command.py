@@ -34,7 +34,7 @@ class Reference:
 class Prepared:
     """A command's model with the canonical forms of what it names.
 
-    ``parts`` are what a command of many consists of, each prepared or refused alone. ``place`` says for a part where in the
+    ``parts`` are what a command of many consists of, each prepared or rejected alone. ``place`` says for a part where in the
     command its contact stands: "events.3.", or "" for the command's own.
     """
 
@@ -45,23 +45,23 @@ class Prepared:
     place: str = ""
 
 
-def refusal(errors: Sequence[Mapping[str, str]]) -> Rejection:
-    """A refusal by its fields, each {"field", "message"}."""
+def rejection(errors: Sequence[Mapping[str, str]]) -> Rejection:
+    """A rejection by its fields, each {"field", "message"}."""
     text = "; ".join(f"{error['field']}: {error['message']}" for error in errors)
     return Rejection("invalid", text, {"errors": errors})
 
 
 def invalid(name: str, message: str) -> Rejection:
-    """A refusal that names one field and the fix."""
-    return refusal([{"field": name, "message": message}])
+    """A rejection that names one field and the fix."""
+    return rejection([{"field": name, "message": message}])
 
 
-def placed(rejection: Rejection, place: str) -> Rejection:
+def placed(rejected: Rejection, place: str) -> Rejection:
     """The rejection of a part that begins with the name of its field, which is now the name within the command."""
-    details = rejection.details
+    details = rejected.details
     if details is not None and "errors" in details:
         details = {"errors": [{**error, "field": place + error["field"]} for error in details["errors"]]}
-    return Rejection(rejection.code, place + rejection.message, details, rejection.contact_id)
+    return Rejection(rejected.code, place + rejected.message, details, rejected.contact_id)
 
 
 def claim(
@@ -128,11 +128,11 @@ def require(scratch: Scratch, reference: Reference | None, *, deleted: bool = Fa
     if contact is None:
         raise Rejection("contact_not_found", "contact: no contact of this tenant is so named")
     if contact.deleted_at is not None and not deleted:
-        refuse_deleted(contact)
+        reject_deleted(contact)
     return contact
 
 
-def refuse_deleted(contact: Contact) -> None:
+def reject_deleted(contact: Contact) -> None:
     raise Rejection(
         "contact_deleted",
         "contact: it is deleted; restore it first",
@@ -141,7 +141,7 @@ def refuse_deleted(contact: Contact) -> None:
     )
 
 
-def refuse_taken(
+def reject_taken(
     scratch: Scratch, owner: uuid.UUID, taken: Claim, contact_id: uuid.UUID | None = None
 ) -> None:
     raise Rejection(

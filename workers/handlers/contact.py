@@ -25,8 +25,8 @@ from workers.handlers.command import (
     find,
     give,
     invalid,
-    refuse_deleted,
-    refuse_taken,
+    reject_deleted,
+    reject_taken,
     require,
 )
 from workers.handlers.resolve import conflict, external_key, strongest
@@ -40,11 +40,11 @@ NAMES = ("first_name", "last_name", "avatar_url", "source")  # fields that are p
 def create(scratch: Scratch, command: Prepared) -> Outcome:
     model: ContactCreate = command.model
     if model.external_id is not None:
-        _refuse_external_id(scratch, model.external_id, None)
+        _reject_external_id(scratch, model.external_id, None)
     for claimed in command.claims:
         owner = scratch.owner(claimed.key)
         if owner is not None:
-            refuse_taken(scratch, owner, claimed)
+            reject_taken(scratch, owner, claimed)
     contact = scratch.create(model.source)
     contact.external_id = model.external_id
     contact.first_name, contact.last_name, contact.avatar_url = (
@@ -91,7 +91,7 @@ def upsert(scratch: Scratch, command: Prepared) -> Outcome:
     else:
         contact = scratch.contact(chosen)
         if contact.deleted_at is not None:
-            refuse_deleted(contact)
+            reject_deleted(contact)
         if any(owner != contact.id for owner in owners.values()):
             conflict(scratch, contact.id, owners)
     free = tuple(c for c in claims if owners.get(c.key) in (None, contact.id))
@@ -153,7 +153,7 @@ def update(scratch: Scratch, command: Prepared) -> Outcome:
     given: Mapping[str, Any] = model.set.model_dump(exclude_unset=True) if model.set else {}
     external_id = given.get("external_id")
     if external_id is not None:
-        _refuse_external_id(scratch, external_id, contact.id)
+        _reject_external_id(scratch, external_id, contact.id)
         contact.external_id = external_id
     for name in NAMES:
         if name in given:
@@ -175,7 +175,7 @@ def update(scratch: Scratch, command: Prepared) -> Outcome:
     for claimed in command.claims:
         owner = scratch.owner(claimed.key)
         if owner not in (None, contact.id):
-            refuse_taken(scratch, owner, claimed, contact.id)
+            reject_taken(scratch, owner, claimed, contact.id)
     give(scratch, contact.id, command.claims)
     return Outcome("applied", contact.id)
 
@@ -198,7 +198,7 @@ def restore(scratch: Scratch, command: Prepared) -> Outcome:
     return Outcome("applied", found.id)
 
 
-def _refuse_external_id(scratch: Scratch, external_id: str, contact_id: uuid.UUID | None) -> None:
+def _reject_external_id(scratch: Scratch, external_id: str, contact_id: uuid.UUID | None) -> None:
     owner = scratch.by_external_id(external_id)
     if owner not in (None, contact_id):
         raise Rejection(

@@ -10,7 +10,7 @@ from storage.rows import Contact, Identifier
 from workers.directory import Rejection, Scratch
 from workers.engine.record import Outcome
 from workers.handlers.claim import Claim
-from workers.handlers.command import Prepared, give, make_primary, refuse_taken, require
+from workers.handlers.command import Prepared, give, make_primary, reject_taken, require
 
 
 def add(scratch: Scratch, command: Prepared) -> Outcome:
@@ -18,7 +18,7 @@ def add(scratch: Scratch, command: Prepared) -> Outcome:
     (claimed,) = command.claims
     owner = scratch.owner(claimed.key)
     if owner is not None and owner != contact.id:
-        refuse_taken(scratch, owner, claimed, contact.id)
+        reject_taken(scratch, owner, claimed, contact.id)
     give(scratch, contact.id, command.claims)
     return Outcome("applied", contact.id)
 

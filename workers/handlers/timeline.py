@@ -26,7 +26,7 @@ from storage.rows import EventState
 from workers.directory import Rejection, Scratch
 from workers.draft import Entry
 from workers.engine.record import Outcome
-from workers.handlers.command import Prepared, Reference, invalid, placed, refer, refusal, require
+from workers.handlers.command import Prepared, Reference, invalid, placed, refer, rejection, require
 from workers.marks import EventChange
 
 FAULTS: Final = 5  # explained of one event of many: the answer holds those of all
@@ -59,13 +59,13 @@ def record(scratch: Scratch, command: Prepared) -> Outcome:
 
 
 def parts(model: TimelineRecordMany, region: str | None) -> Iterator[Prepared | Rejection]:
-    """Each event of the command, prepared or refused alone."""
+    """Each event of the command, prepared or rejected alone."""
     shared = _refer(model.contact, region) if model.contact is not None else None
     for n, given in enumerate(model.events):
         try:
             event = EventOfMany.model_validate(given)
         except ValidationError as error:
-            yield refusal(validation_errors(error, within=("events", n), most=FAULTS))
+            yield rejection(validation_errors(error, within=("events", n), most=FAULTS))
             continue
         if event.contact is not None:
             place = f"events.{n}."
@@ -87,24 +87,24 @@ def _refer(given: Any, region: str | None) -> Reference | Rejection:
     try:
         return refer(ContactReference.model_validate(given), region)
     except ValidationError as error:
-        return refusal(validation_errors(error, within=("contact",), most=FAULTS))
-    except Rejection as rejection:
-        return rejection
+        return rejection(validation_errors(error, within=("contact",), most=FAULTS))
+    except Rejection as rejected:
+        return rejected
 
 
 def record_many(scratch: Scratch, command: Prepared) -> Outcome:
-    """What is refused of it is told as a command's refusal is, and leaves no trace."""
+    """What is rejected of it is told as a command's rejection is, and leaves no trace."""
     items: list[dict[str, Any]] = []
     touched: set[uuid.UUID] = set()
     for part in command.parts:
         recorded = part if isinstance(part, Rejection) else _record_part(scratch, part)
         if isinstance(recorded, Rejection):
             scratch.rejections.append(recorded)
-            refused = {"code": recorded.code, "message": recorded.message, "details": recorded.details}
+            rejected = {"code": recorded.code, "message": recorded.message, "details": recorded.details}
             items.append(
                 {
                     "status": "rejected",
-                    **{name: value for name, value in refused.items() if value is not None},
+                    **{name: value for name, value in rejected.items() if value is not None},
                 }
             )
         else:
@@ -119,8 +119,8 @@ def record_many(scratch: Scratch, command: Prepared) -> Outcome:
 def _record_part(scratch: Scratch, part: Prepared) -> Outcome | Rejection:
     try:
         return record(scratch, part)
-    except Rejection as rejection:
-        return placed(rejection, part.place)
+    except Rejection as rejected:
+        return placed(rejected, part.place)
 
 
 def mark_delivered(scratch: Scratch, command: Prepared) -> Outcome:

@@ -34,9 +34,8 @@ FLUSH_SECONDS: Final = 2
 HEARTBEAT_SECONDS: Final = 2  # the broker shows that it has the pull
 NANOSECONDS: Final = 1_000_000_000
 
-NOT_CHANGES: Final = frozenset(
-    {"rejected", "timeline_changed"}
-)  # events beside which the contact stays as it was
+# Events beside which the contact stays as it was.
+NOT_CHANGES: Final = frozenset({"rejected", "timeline_changed"})
 
 ACK, HOLD, GIVE_BACK = b"+ACK", b"+WPI", b"-NAK"
 

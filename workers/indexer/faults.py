@@ -20,4 +20,4 @@ def said(error: BaseException) -> str:
         return f"stream {EVENTS.name} does not exist: run `rollcall streams`"
     if isinstance(error, SEARCH):
         return str(error)
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+    return faults.said(error)

@@ -198,7 +198,7 @@ class Indexer:
                 self._database = None
 
     async def _broker_error(self, error: Exception) -> None:
-        log.warning("broker", error=f"{type(error).__name__}: {error}".removesuffix(": "))
+        log.warning("broker", error=said(error))
 
     async def _reconnected(self) -> None:
         if self._changes is not None:

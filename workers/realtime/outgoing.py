@@ -55,9 +55,8 @@ class Outgoing:
         self._queue: deque[str | _Resync | Renderable] = deque()
         self._bytes = 0
         self._writer: asyncio.Task[None] | None = None
-        self._moved: asyncio.Event | None = (
-            None  # where somebody has waited for room: an idle socket has none
-        )
+        # Where somebody has waited for room: an idle socket has none.
+        self._moved: asyncio.Event | None = None
         self._ended = False
 
     def put(self, frame: str) -> None:

@@ -1,7 +1,8 @@
 """The realtime worker: pushes timelines to people. Any number of instances, each reading every event.
 
 The bus says what happens (``tail``), the hub who wants to know, a session what its client is told. Nothing is polled: the
-database is asked when a client comes without a cursor, exchanges a ticket or exports, and never while sockets are idle.
+database is asked when a client comes without a cursor, exchanges a ticket, exports, or marks events with a token that names
+several contacts; never while sockets are idle.
 """
 
 from __future__ import annotations

@@ -17,9 +17,8 @@ from ops import metrics
 from workers.realtime.entries import Entry
 from workers.realtime.outgoing import Outgoing
 
-WAITING = (
-    1_000  # entries that wait for a subscription that catches up; it reads them from the stream otherwise
-)
+# Entries that wait for a subscription that catches up; it reads them from the stream otherwise.
+WAITING = 1_000
 
 
 class Subscription:

@@ -12,7 +12,7 @@ from ops import metrics
 from ops.logging import get_logger
 from workers.engine.log import Log
 from workers.engine.record import Reader, Record, StreamChanged
-from workers.faults import TRANSIENT
+from workers.faults import TRANSIENT, said
 from workers.realtime.entries import CHANGED, parse
 from workers.realtime.hub import Hub
 
@@ -71,7 +71,7 @@ class Tail:
         metrics.REALTIME_LAG_SECONDS.observe((datetime.now(UTC) - records[-1].time).total_seconds())
 
     def _failed(self, error: Exception) -> None:
-        said = f"{type(error).__name__}: {error}".removesuffix(": ")
-        if said != self.problem:
-            log.warning("waiting", operation="tail", error=said)
-        self.problem = f"no events come: {said}"
+        problem = f"no events come: {said(error)}"
+        if problem != self.problem:
+            log.warning("waiting", operation="tail", error=said(error))
+        self.problem = problem

@@ -1,9 +1,9 @@
-"""The relay's markers, on a subject of the shard's own: the last message of each atomic batch, or the first of a few events.
+"""The relay's markers, on a subject of the shard's own: one a shard at the end of an atomic batch, or before a few events.
 
 A marker's body names the rows that it speaks of. Its sequence is what the next publish of the shard must expect, which
 makes the broker the judge of who publishes: whoever missed a marker is refused.
 
-Behind an atomic batch the rows are published. Before a few events that leave singly, the rows are only intended: which of
+Behind a batch's events the rows are published. Before a few events that leave singly, the rows are only intended: which of
 their events are there is for whoever finds the marker to look up, among what the shard stored after ``since``.
 """
 

@@ -143,9 +143,8 @@ class Publisher:
         self, connection: asyncpg.Connection, move: Move, first: int, found: marker.Found
     ) -> bool:
         same = move.known.stream_created == move.now.stream_created
-        aged = (
-            same and not found.sequence and first > move.known.sequence
-        )  # the marker was older than max_age
+        # The marker was older than max_age.
+        aged = same and not found.sequence and first > move.known.sequence
         if same and (aged or found.sequence > move.known.sequence):
             waiting = await outbox.named(connection, found.rows)
             await self._reply(waiting)

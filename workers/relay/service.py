@@ -23,7 +23,7 @@ from ops.settings import Settings
 from storage import leases, outbox
 from storage.postgres import WRITER, connect
 from workers.due import Due
-from workers.faults import TRANSIENT
+from workers.faults import TRANSIENT, said
 from workers.jetstream import NO_STREAM, NoAnswer, Refused
 from workers.relay.announcer import announce
 from workers.relay.housekeeping import Housekeeping
@@ -172,10 +172,10 @@ class Relay:
         return self._client, self._publisher
 
     def _failed(self, error: BaseException) -> None:
-        said = _said(error)
-        if said != self._problem:
-            log.warning("waiting", operation=NAME, error=said)
-        self._problem = said
+        told = _told(error)
+        if told != self._problem:
+            log.warning("waiting", operation=NAME, error=told)
+        self._problem = told
         if not isinstance(error, Refused | NoAnswer) and self._connection is not None:
             self._connection.terminate()
             self._connection = None
@@ -192,7 +192,7 @@ class Relay:
         self._woken.set()
 
     async def _broker_error(self, error: Exception) -> None:
-        log.warning("broker", error=f"{type(error).__name__}: {error}".removesuffix(": "))
+        log.warning("broker", error=said(error))
 
     async def _close(self) -> None:
         with contextlib.suppress(*TRANSIENT):
@@ -206,12 +206,12 @@ class Relay:
             await self._client.close()
 
 
-def _said(error: BaseException) -> str:
+def _told(error: BaseException) -> str:
     if isinstance(error, Refused) and error.code == NO_STREAM:
         return f"stream {EVENTS.name} does not exist: run `rollcall streams`"
     if isinstance(error, Refused):
         return f"{EVENTS.name} refuses events: {error}"
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+    return said(error)
 
 
 def build(runtime: Runtime) -> Relay:
