@@ -32,7 +32,7 @@ from workers.effects import document
 from workers.engine.record import Record
 from workers.marks import state_of
 
-NOW = datetime(2026, 4, 1, tzinfo=UTC)
+NOW = datetime.now(UTC)  # notices expired yesterday
 SETTINGS = Settings(nats_url="nats://nowhere:4222", postgres_dsn="postgresql://nobody@nowhere/none")
 
 
