@@ -8,7 +8,7 @@ carries it; sequences of its timeline rise by one an event; a document and its e
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -175,9 +175,17 @@ def derived_entries(draft: Draft, changes: dict[str, dict[str, Any]], origin: Or
     entries += [Entry("tag_removed", "tag", {"tag": name}) for name in sorted(before.tags - after.tags)]
     if "identifiers" in changes and not any(e.type == "identifier_changed" for e in draft.entries):
         entries += _identifier_entries(before, after)
-    fields = {name: change for name, change in changes.items() if name in PLAIN_FIELDS}
-    if fields and not origin.kind.startswith("command.identifier."):
-        entries.append(Entry("contact_updated", "system", {"changes": fields}))
+    rest: dict[str, Any] = {}
+    if not origin.kind.startswith(
+        "command.identifier."
+    ):  # there they follow from what the identifier's event says
+        rest = {name: change for name, change in changes.items() if name in PLAIN_FIELDS}
+    if "identifiers" in changes and origin.kind.startswith(
+        "command."
+    ):  # a webhook's item writes an event itself
+        rest |= _untold(before, after)
+    if rest:
+        entries.append(Entry("contact_updated", "system", {"changes": rest}))
     return entries
 
 
@@ -191,13 +199,32 @@ def _identifier_entries(before: Contact, after: Contact) -> list[Entry]:
             entries.append(Entry("identifier_added", "system", about))
         if new.is_verified and old is not None and not old.is_verified:
             entries.append(Entry("identifier_verified", "system", about))
-        if new.is_primary and new.channel in had_primary and not (old and old.is_primary):
+        if new.is_primary and (not old.is_primary if old else new.channel in had_primary):
             entries.append(Entry("identifier_primary_changed", "system", about))
     for at, old in before.identifiers.items():
         if at not in after.identifiers:
             about = {"channel": old.channel, "identifier": old.key.identifier, "scope": old.key.scope}
             entries.append(Entry("identifier_removed", "system", about))
     return entries
+
+
+def _untold(before: Contact, after: Contact) -> dict[str, Any]:
+    """Of the identifiers, those that differ in what no event of their own says: a spelling, metadata, a flag taken away."""
+    pairs = [(old, new) for at, new in after.identifiers.items() if (old := before.identifiers.get(at))]
+    differing = [(old, new) for old, new in pairs if _as_told(old, new) != new]
+    if not differing:
+        return {}
+    old_documents, new_documents = (
+        [identifier_document(i) for i in side] for side in zip(*differing, strict=True)
+    )
+    return {"identifiers": {"old": old_documents, "new": new_documents}}
+
+
+def _as_told(old: Identifier, new: Identifier) -> Identifier:
+    """The identifier before, with what identifier_verified and identifier_primary_changed say of it since."""
+    return replace(
+        old, slot=new.slot, is_primary=new.is_primary, is_verified=old.is_verified or new.is_verified
+    )
 
 
 def settle(scratch: Scratch, origin: Origin) -> list[OutboundEvent]:

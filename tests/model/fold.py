@@ -80,6 +80,7 @@ class Model:
         return Fate("applied", message=meaning.id, items=change.items, refused=change.refused)
 
     def _webhook(self, change: Change, meaning: Meaning, found: list[webhooks.Item]) -> Fate:
+        change.silent_identifiers = True
         statuses = []
         for item in found:
             known = (meaning.tenant, item.dedupe_key) in self._items
