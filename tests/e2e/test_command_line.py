@@ -393,9 +393,7 @@ async def test_the_doctor_says_what_is_wrong_and_how_to_mend_it(bus, fresh_datab
 
 
 async def test_the_doctor_sees_servers_out_of_reach_and_one_that_forgets(monkeypatch, tmp_path):
-    seen = await rollcall(
-        "doctor", "--json", environment={**UNREACHABLE, "ROLLCALL_DEFAULT_REGION": "UK"}
-    )
+    seen = await rollcall("doctor", "--json", environment={**UNREACHABLE, "ROLLCALL_DEFAULT_REGION": "UK"})
     assert seen.code == 1
     wrong = {found["name"]: found for found in seen.json["findings"] if not found["ok"]}
     assert set(wrong) == {"PostgreSQL", "NATS", "settings"}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from tests.model import commands, webhooks
 from tests.model.change import Change
-from tests.model.decode import Accepted, Dead, Meaning, decode
+from tests.model.decode import Accepted, Dead, Meaning, decode, id_of
 from tests.model.people import Person, Refused
 
 
@@ -61,7 +61,7 @@ class Model:
             if meaning.kind == "webhook":
                 found = webhooks.items(meaning)
         except Dead as dead:
-            return Fate("dead", dead.reason)
+            return Fate("dead", dead.reason, id_of(message))
         identity = (meaning.tenant, meaning.source, meaning.id)
         if identity in self._seen:
             return Fate("duplicate", message=meaning.id)

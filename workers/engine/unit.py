@@ -186,7 +186,7 @@ def _letter(record: Record, tenant: str, outcome: Outcome) -> NewDeadLetter:
 
 def _answers(batch: Batch[M], outcomes: Sequence[Outcome]) -> list[Reply]:
     answers = (
-        replies.of_record(entry.record, entry.tenant, outcome)
+        replies.of_record(entry.record, outcome)
         if isinstance(entry, Unread)
         else replies.of_message(entry, outcome)
         for entry, outcome in zip(batch.entries, outcomes, strict=True)
