@@ -86,11 +86,15 @@ class Processor(Protocol, Generic[M]):
 
     ``decode`` is pure and raises ``Undecodable``. ``apply`` runs in the open transaction that also moves the cursors; it
     may raise ``Restart``. A handler's own exception must come back as ``Outcome("dead", code="handler_failed")``.
+    ``bury`` runs in that transaction for a message that ``apply`` raises on, alone, and says what is to become of it: the
+    outcome that it is given, or that of a message which came before.
     """
 
     def decode(self, record: Record) -> M: ...
 
     async def apply(self, connection: asyncpg.Connection, messages: Sequence[M]) -> Applied: ...
+
+    async def bury(self, connection: asyncpg.Connection, message: M, outcome: Outcome) -> Outcome: ...
 
 
 class Lag(NamedTuple):

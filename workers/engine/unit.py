@@ -140,7 +140,8 @@ class Unit(Generic[M]):
         async def bury(message: M, poison: Poison) -> Applied:
             nonlocal buried
             reason, detail = burial(poison.__cause__ or poison)
-            outcome = Outcome("dead", code=reason, message=detail)
+            dead = Outcome("dead", code=reason, message=detail)
+            outcome = await self._processor.bury(connection, message, dead)
             samples.append(sample(message, outcome))
             buried += 1
             if buried % JUDGED_EVERY == 0:
