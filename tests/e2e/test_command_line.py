@@ -196,7 +196,7 @@ async def test_a_dead_letter_is_listed_shown_and_replayed(fleet):
     again = await fleet.rollcall("dlq", "replay", letter["id"], "--json")
     assert (again.code, again.json["status"]) == (2, "dead"), again
     listed = await fleet.rollcall("dlq", "list", "--tenant", "morgue", "--json")
-    assert [orjson.loads(line)["count"] for line in listed.stdout.splitlines()] == [1, 2]
+    assert [orjson.loads(line)["count"] for line in listed.stdout.splitlines()] == [2, 1]
     assert "invalid_payload" in (await fleet.rollcall("dlq", "list", "--tenant", "morgue")).stdout
     assert (await fleet.rollcall("dlq", "show", str(uuid.uuid4()))).code == 1
     now = datetime.now(UTC).isoformat()
