@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 import orjson
@@ -177,7 +177,9 @@ class Publisher:
             return 0
         packed = pack(found)
         rows = packed.every_row()
-        operation = Operation(log, "relay", rows=len(rows), shards=sorted(packed.rows))
+        operation = Operation(
+            log, "relay", rows=len(rows), shards=sorted(packed.rows), **_tenants(rows, packed.events)
+        )
         known = {shard: self._settled.pop(shard) for shard in packed.rows}
         try:
             moves = await self._send(packed, known)
@@ -293,6 +295,15 @@ class Publisher:
             ids = [row.id for move in still for row in packed.rows[move.shard]]
             await outbox.mark_replied(connection, ids)
             self._settled |= {move.shard: move.known for move in still}
+
+
+def _tenants(rows: Iterable[Row], events: int) -> dict[str, Any]:
+    """For the log, whose the events are: the tenant, or how many; of more than a few it would be work for each event."""
+    if not 0 < events <= FEW:
+        return {}
+    lines = [line for row in rows if row.events for line in row.events.split(b"\n")]
+    tenants = {line.split(b".", 3)[2].decode() for line in lines}
+    return {"tenant": tenants.pop()} if len(tenants) == 1 else {"tenants": len(tenants)}
 
 
 def cut(payload: bytes) -> bytes:
