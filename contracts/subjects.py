@@ -55,7 +55,6 @@ class StreamSpec:
     name: str
     prefix: str
     subjects: tuple[str, ...]
-    kafka_topic: str
     tokens: int = 0
     partitions: int = 0
     transform_source: str | None = None
@@ -85,7 +84,6 @@ def _inbound(name: str, prefix: str, tokens: int) -> StreamSpec:
         name=name,
         prefix=prefix,
         subjects=every,
-        kafka_topic=f"rollcall.{prefix}",
         tokens=tokens,
         partitions=PARTITIONS,
         transform_source=every[-1],
@@ -104,7 +102,6 @@ EVENTS: Final = StreamSpec(
     name="EVENTS",
     prefix="contact",
     subjects=("contact.>", "timeline.>", "relay.>"),
-    kafka_topic="rollcall.events",
     max_bytes=2 << 30,
     max_age=7 * 24 * 3600,
     atomic=True,
@@ -113,7 +110,6 @@ DEADLETTER: Final = StreamSpec(
     name="DEADLETTER",
     prefix="deadletter",
     subjects=("deadletter.>",),
-    kafka_topic="rollcall.deadletter",
     max_bytes=1 << 28,
 )
 STREAMS: Final[Mapping[str, StreamSpec]] = {

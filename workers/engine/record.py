@@ -116,7 +116,7 @@ class Idle(NamedTuple):
 
 
 class Reader(Protocol):
-    """A log reader. Per partition it hands out rising sequences, each once, until told to ``seek``."""
+    """A log reader. Per partition it hands out rising sequences, each once."""
 
     async def assign(self, positions: Mapping[int, int]) -> None:
         """Read exactly these partitions, each from the message after the given sequence. Replaces the assignment."""
@@ -126,9 +126,6 @@ class Reader(Protocol):
 
         While the broker says that more is pending it may wait up to 20 ms to fill. Raises StreamChanged.
         """
-
-    async def seek(self, partition: int, sequence: int) -> None:
-        """Forget what was handed out after ``sequence``; the next read begins with the message after it."""
 
     def idle_positions(self) -> dict[int, Idle]:
         """The partitions in which nothing is pending."""
