@@ -112,10 +112,17 @@ class Publisher:
                     return False
                 raise
             now = now._replace(sequence=found.sequence)
-        lost = same and await outbox.reached(connection, shard) > held.last
+        lost = same and (
+            found.sequence < known.sequence or await outbox.reached(connection, shard) > held.last
+        )
+        if lost and found.since is not None and found.sequence <= known.sequence:
+            # What is there of the rows of this intent is looked up, as if nobody had: settled from the marker before it.
+            now = now._replace(sequence=found.since)
         move = Move(shard, known, now, max(reached, now.sequence))
         if (now != known or lost) and not await self._catch_up(connection, move, held.first, found):
             return False
+        if now.sequence < found.sequence:
+            return await self.settle(connection, shard)
         self._settled[shard] = now
         return True
 
