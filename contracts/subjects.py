@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import itertools
 import re
 import uuid
 import zlib
@@ -54,7 +55,6 @@ class StreamSpec:
     name: str
     prefix: str
     subjects: tuple[str, ...]
-    kafka_topic: str
     tokens: int = 0
     partitions: int = 0
     transform_source: str | None = None
@@ -84,7 +84,6 @@ def _inbound(name: str, prefix: str, tokens: int) -> StreamSpec:
         name=name,
         prefix=prefix,
         subjects=every,
-        kafka_topic=f"rollcall.{prefix}",
         tokens=tokens,
         partitions=PARTITIONS,
         transform_source=every[-1],
@@ -103,7 +102,6 @@ EVENTS: Final = StreamSpec(
     name="EVENTS",
     prefix="contact",
     subjects=("contact.>", "timeline.>", "relay.>"),
-    kafka_topic="rollcall.events",
     max_bytes=2 << 30,
     max_age=7 * 24 * 3600,
     atomic=True,
@@ -112,7 +110,6 @@ DEADLETTER: Final = StreamSpec(
     name="DEADLETTER",
     prefix="deadletter",
     subjects=("deadletter.>",),
-    kafka_topic="rollcall.deadletter",
     max_bytes=1 << 28,
 )
 STREAMS: Final[Mapping[str, StreamSpec]] = {
@@ -162,9 +159,13 @@ def result(type: str) -> str:  # noqa: A002
     return "result." + type.removeprefix("command.")
 
 
-def may_reply_to(subject: str, tenant: str) -> bool:
-    """Whether a result may be published there: an inbox, or the tenant's own results; never with a wildcard."""
-    if not subject.startswith((INBOX_PREFIX, f"result.{tenant}.")) or len(subject) > 255:
+def may_reply_to(subject: str, tenant: str | None) -> bool:
+    """Whether a result may be published there: an inbox, or the tenant's own results; never with a wildcard.
+
+    Where the message's subject names no tenant (None) it may be an inbox only.
+    """
+    allowed = (INBOX_PREFIX,) if tenant is None else (INBOX_PREFIX, f"result.{tenant}.")
+    if not subject.startswith(allowed) or len(subject) > 255:
         return False
     tokens = subject.split(".")
     return (
@@ -188,6 +189,15 @@ def parse(subject: str) -> Subject:
             raise SubjectError(f"{subject}: a token is not of [A-Za-z0-9_-], 1 to 64 characters")
     kind = ".".join((prefix, *rest[: type_tokens - 1]))
     return Subject(prefix, kind, rest[type_tokens - 1], rest[type_tokens] if keyed else NO_KEY)
+
+
+def type_of(subject: str) -> str:
+    """The type of a subject, or as much of it as one that breaks the grammar has: "webhook.whatsapp" of
+    ``webhook.whatsapp.*.k``, "webhook" of ``webhook``.
+    """
+    prefix, *rest = subject.split(".")
+    named = rest[: _GRAMMAR[prefix][0] - 1] if prefix in _GRAMMAR else []
+    return ".".join([prefix, *itertools.takewhile(TOKEN.fullmatch, named)])
 
 
 def split_partition(subject: str) -> tuple[str, int]:

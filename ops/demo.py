@@ -286,7 +286,7 @@ async def _print_events(console: Console, bus: Nats) -> None:
 
 
 async def _print_dead_letters(console: Console, database: asyncpg.Connection) -> None:
-    letters = await listed(database)
+    letters = [letter async for letter in listed(database)]
     table = _table(f"{len(letters)} dead letters, kept whole and replayable")
     for heading in ("stream", "tenant", "position", "reason", "detail"):
         table.add_column(

@@ -14,7 +14,14 @@ from rich.text import Text
 
 from ops import reach
 from ops.probe import get
-from ops.settings import BusSettings, DatabaseSettings, SearchSettings, SettingsError, read
+from ops.settings import (
+    BusSettings,
+    DatabaseSettings,
+    RegionSettings,
+    SearchSettings,
+    SettingsError,
+    read,
+)
 from storage.migrate import revision
 from storage.postgres import connect
 from storage.roles import MIGRATE, Finding, inspect
@@ -41,7 +48,7 @@ DURABLE = {
 
 async def examine() -> list[Finding]:
     """Every finding, good and bad; never raises for a server that is out of reach."""
-    return [*await _postgres(), *await _nats(), *await _elasticsearch()]
+    return [*_regions(), *await _postgres(), *await _nats(), *await _elasticsearch()]
 
 
 def table(findings: list[Finding]) -> Table:
@@ -53,6 +60,15 @@ def table(findings: list[Finding]) -> Table:
             said.append(f"\n→ {found.mend}", "bold")
         shown.add_row(_MARKS[found.ok], Text(found.name, no_wrap=True), said)
     return shown
+
+
+def _regions() -> list[Finding]:
+    try:
+        settings = read(RegionSettings)
+    except SettingsError as error:
+        return [_setting(SettingsError(line)) for line in str(error).splitlines()]
+    detail = f"default: {settings.default_region or 'none'}, by tenant: {len(settings.tenant_regions)}"
+    return [Finding("regions", ok=True, detail=detail)]
 
 
 async def _postgres() -> list[Finding]:

@@ -24,7 +24,8 @@ WRONG_USAGE = 64  # the exit code of everything that the caller must mend in how
 _HOW = {
     "nats_url": "set it to nats://host:4222, or run `rollcall up`, which brings servers along",
     "postgres_dsn": "set it to postgresql://user@host:5432/database, or run `rollcall up`, which brings servers along",
-    "tenant_regions": 'give a JSON object such as {"acme": "DE"}',
+    "default_region": "set it to a code such as DE or GB",
+    "tenant_regions": 'give a JSON object such as {"acme": "DE", "globex": "GB"}',
     "failpoint": "give <name>:<n>, for example before_commit:3",
     "jwt_secret": "set it to at least 32 random characters that the issuer of the tokens has too, or set ROLLCALL_JWT_PUBLIC_KEY_FILE",
     "realtime_origins": "set it to https://app.example.com; several, with commas between them",
@@ -97,7 +98,7 @@ class RegionSettings(BaseSettings):
     @field_validator("tenant_regions")
     @classmethod
     def _tenant_regions(cls, value: dict[str, str]) -> dict[str, str]:
-        return {tenant: _region(region) for tenant, region in value.items()}
+        return {tenant: _region(region, f"{tenant}: ") for tenant, region in value.items()}
 
     def region(self, tenant: str) -> str | None:
         """The region of a tenant's numbers without a country code."""
@@ -231,10 +232,13 @@ def _has_port(url: str) -> bool:
     return True
 
 
-def _region(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z]{2}", value):
-        raise ValueError("a region is a two-letter country code such as DE")
-    return value.upper()
+def _region(value: str, of: str = "") -> str:
+    from phonenumbers import SUPPORTED_REGIONS  # noqa: PLC0415 - only who sets a region need load it
+
+    region = value.upper()
+    if region not in SUPPORTED_REGIONS:
+        raise ValueError(f"{of}not the two-letter code of a country with phone numbers (ISO 3166)")
+    return region
 
 
 def read(kind: type[S], **given: Any) -> S:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -72,8 +72,8 @@ left join dead_letters as earlier on earlier.id = n.replay_of and earlier.tenant
 LIST = f"""
 select {_LISTED} from dead_letters
 where ($1::text is null or tenant_id = $1) and ($2::text is null or stream = $2)
-    and ($3::text is null or reason = $3) and ($4::uuid is null or id > $4)
-order by id limit $5
+    and ($3::text is null or reason = $3) and ($4::uuid is null or id < $4)
+order by id desc limit $5
 """
 
 SHOW = f"select {_WHOLE} from dead_letters where id = $1"
@@ -133,11 +133,19 @@ async def listed(
     tenant: str | None = None,
     stream: str | None = None,
     reason: str | None = None,
-    after: uuid.UUID | None = None,
-    limit: int = 100,
-) -> list[DeadLetter]:
-    """Dead letters without their bodies, oldest first, from after the given id."""
-    return [_letter(row) for row in await connection.fetch(LIST, tenant, stream, reason, after, limit)]
+    limit: int | None = None,
+    step: int = 500,
+) -> AsyncIterator[DeadLetter]:
+    """Dead letters without their bodies, the newest first, read ``step`` at a time; all of them unless there is a limit."""
+    before, left = None, limit
+    while left is None or left > 0:
+        wanted = step if left is None else min(step, left)
+        rows = await connection.fetch(LIST, tenant, stream, reason, before, wanted)
+        for row in rows:
+            yield _letter(row)
+        if len(rows) < wanted:
+            return
+        before, left = rows[-1]["id"], None if left is None else left - wanted
 
 
 async def show(connection: asyncpg.Connection, id: uuid.UUID) -> DeadLetter | None:  # noqa: A002 - the column's name

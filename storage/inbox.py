@@ -1,6 +1,7 @@
 """Message ids that were seen, each with its first outcome: a repeat is answered, not applied.
 
 Invariant: a row is written by the transaction that applied the message, so an id is taken if and only if its effects are.
+A message that a handler failed on takes its id too: it is kept as a dead letter, once, however often it was sent.
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ from unnest($1::text[], $2::bytea[]) as k(tenant_id, digest),
 lateral (select * from inbox_messages where tenant_id = k.tenant_id and digest = k.digest offset 0) as m
 """
 
+TAKE = """
+insert into inbox_messages (tenant_id, digest, outcome, created_at) values ($1, $2, $3, now()) on conflict do nothing
+"""
+
+FIRST_OUTCOME = "select outcome from inbox_messages where tenant_id = $1 and digest = $2"
+
 EXPIRE = """
 delete from inbox_messages where ctid = any (array(
     select ctid from inbox_messages where created_at < $1 limit $2
@@ -57,6 +64,14 @@ async def record(connection: asyncpg.Connection, outcomes: Mapping[SeenKey, str]
     in_order = sorted(outcomes, key=lambda key: (key.digest, key.tenant_id))  # as the partitions lie
     rows = [(*key, outcomes[key], at) for key in in_order]
     await copy.insert(connection, "inbox_messages", ("tenant_id", "digest", "outcome", "created_at"), rows)
+
+
+async def take(connection: asyncpg.Connection, key: SeenKey, outcome: str) -> str | None:
+    """Take one key, unless it is taken already: then its first outcome is returned."""
+    if await connection.execute(TAKE, *key, outcome) == "INSERT 0 1":
+        return None
+    first: str = await connection.fetchval(FIRST_OUTCOME, *key)
+    return first
 
 
 async def expire(connection: asyncpg.Connection, older_than: datetime, limit: int) -> int:

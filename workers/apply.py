@@ -12,7 +12,7 @@ import asyncpg
 import orjson
 
 from ops.logging import get_logger
-from storage import batch, dead_letters
+from storage import batch, dead_letters, inbox
 from storage.batch import Wanted
 from storage.outbox import OutboundEvent
 from workers import effects
@@ -48,6 +48,16 @@ async def apply(connection: asyncpg.Connection, messages: Sequence[Foldable]) ->
     applied = fold(directory, messages, replays)
     await batch.persist(connection, directory.changes())
     return applied
+
+
+async def bury(connection: asyncpg.Connection, message: Foldable, outcome: Outcome) -> Outcome:
+    """Let a message that the database cannot apply take its id, like any other that its handler fails on.
+
+    Where the id is taken already the message is a duplicate, and no further dead letter.
+    """
+    kept = orjson.dumps(facts(outcome)).decode()
+    first = await inbox.take(connection, message.opened.seen_key, kept)
+    return outcome if first is None else _repeated(orjson.loads(first))
 
 
 def fold(

@@ -18,7 +18,7 @@ from ops.settings import Settings
 from storage.batch import Wanted
 from storage.identities import Lookup
 from storage.rows import IdentifierKey
-from workers.apply import apply
+from workers.apply import apply, bury
 from workers.directory import Rejection, Scratch
 from workers.engine.record import Applied, Outcome, Record, Undecodable
 from workers.handlers import contact, identifier, search, timeline
@@ -125,6 +125,9 @@ class Commands:
 
     async def apply(self, connection: asyncpg.Connection, messages: Sequence[Command]) -> Applied:
         return await apply(connection, messages)
+
+    async def bury(self, connection: asyncpg.Connection, message: Command, outcome: Outcome) -> Outcome:
+        return await bury(connection, message, outcome)
 
 
 def _claims(model: Any, region: str | None) -> Iterator[Claim]:

@@ -8,7 +8,7 @@ carries it; sequences of its timeline rise by one an event; a document and its e
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from contracts import subjects
+from contracts.vocabulary import EventType
 from storage.ids import uuid7
 from storage.outbox import OutboundEvent
 from storage.rows import Contact, Identifier, TimelineEvent
@@ -153,31 +154,47 @@ def derived_entries(draft: Draft, changes: dict[str, dict[str, Any]], origin: Or
     before, after = draft.before, draft.after
     if before is None:
         return [
-            Entry("contact_created", "system", {"display_name": after.display_name, "source": after.source})
+            Entry(
+                EventType.CONTACT_CREATED,
+                "system",
+                {"display_name": after.display_name, "source": after.source},
+            )
         ]
     entries: list[Entry] = []
     if before.deleted_at is None and after.deleted_at is not None:
-        entries.append(Entry("contact_deleted", "system", {"reason": draft.reason}))
+        entries.append(Entry(EventType.CONTACT_DELETED, "system", {"reason": draft.reason}))
     if before.deleted_at is not None and after.deleted_at is None:
-        entries.append(Entry("contact_restored", "system", {"reason": draft.reason}))
+        entries.append(Entry(EventType.CONTACT_RESTORED, "system", {"reason": draft.reason}))
     if "status" in changes:
-        entries.append(Entry("status_changed", "status", changes["status"]))
+        entries.append(Entry(EventType.STATUS_CHANGED, "status", changes["status"]))
     if "attributes" in changes:
         for key in sorted(before.attributes.keys() | after.attributes.keys()):
             old, new = before.attributes.get(key), after.attributes.get(key)
             if key not in after.attributes:
-                entries.append(Entry("custom_field_cleared", "custom_field", {"key": key, "old": old}))
+                entries.append(
+                    Entry(EventType.CUSTOM_FIELD_CLEARED, "custom_field", {"key": key, "old": old})
+                )
             elif key not in before.attributes or old != new:
                 entries.append(
-                    Entry("custom_field_set", "custom_field", {"key": key, "old": old, "new": new})
+                    Entry(EventType.CUSTOM_FIELD_SET, "custom_field", {"key": key, "old": old, "new": new})
                 )
-    entries += [Entry("tag_added", "tag", {"tag": name}) for name in sorted(after.tags - before.tags)]
-    entries += [Entry("tag_removed", "tag", {"tag": name}) for name in sorted(before.tags - after.tags)]
-    if "identifiers" in changes and not any(e.type == "identifier_changed" for e in draft.entries):
+    entries += [Entry(EventType.TAG_ADDED, "tag", {"tag": name}) for name in sorted(after.tags - before.tags)]
+    entries += [
+        Entry(EventType.TAG_REMOVED, "tag", {"tag": name}) for name in sorted(before.tags - after.tags)
+    ]
+    if "identifiers" in changes and not any(e.type == EventType.IDENTIFIER_CHANGED for e in draft.entries):
         entries += _identifier_entries(before, after)
-    fields = {name: change for name, change in changes.items() if name in PLAIN_FIELDS}
-    if fields and not origin.kind.startswith("command.identifier."):
-        entries.append(Entry("contact_updated", "system", {"changes": fields}))
+    rest: dict[str, Any] = {}
+    if not origin.kind.startswith(
+        "command.identifier."
+    ):  # there they follow from what the identifier's event says
+        rest = {name: change for name, change in changes.items() if name in PLAIN_FIELDS}
+    if "identifiers" in changes and origin.kind.startswith(
+        "command."
+    ):  # a webhook's item writes an event itself
+        rest |= _untold(before, after)
+    if rest:
+        entries.append(Entry(EventType.CONTACT_UPDATED, "system", {"changes": rest}))
     return entries
 
 
@@ -188,16 +205,35 @@ def _identifier_entries(before: Contact, after: Contact) -> list[Entry]:
         old = before.identifiers.get(at)
         about = {"channel": new.channel, "identifier": new.key.identifier, "scope": new.key.scope}
         if old is None:
-            entries.append(Entry("identifier_added", "system", about))
+            entries.append(Entry(EventType.IDENTIFIER_ADDED, "system", about))
         if new.is_verified and old is not None and not old.is_verified:
-            entries.append(Entry("identifier_verified", "system", about))
-        if new.is_primary and new.channel in had_primary and not (old and old.is_primary):
-            entries.append(Entry("identifier_primary_changed", "system", about))
+            entries.append(Entry(EventType.IDENTIFIER_VERIFIED, "system", about))
+        if new.is_primary and (not old.is_primary if old else new.channel in had_primary):
+            entries.append(Entry(EventType.IDENTIFIER_PRIMARY_CHANGED, "system", about))
     for at, old in before.identifiers.items():
         if at not in after.identifiers:
             about = {"channel": old.channel, "identifier": old.key.identifier, "scope": old.key.scope}
-            entries.append(Entry("identifier_removed", "system", about))
+            entries.append(Entry(EventType.IDENTIFIER_REMOVED, "system", about))
     return entries
+
+
+def _untold(before: Contact, after: Contact) -> dict[str, Any]:
+    """Of the identifiers, those that differ in what no event of their own says: a spelling, metadata, a flag taken away."""
+    pairs = [(old, new) for at, new in after.identifiers.items() if (old := before.identifiers.get(at))]
+    differing = [(old, new) for old, new in pairs if _as_told(old, new) != new]
+    if not differing:
+        return {}
+    old_documents, new_documents = (
+        [identifier_document(i) for i in side] for side in zip(*differing, strict=True)
+    )
+    return {"identifiers": {"old": old_documents, "new": new_documents}}
+
+
+def _as_told(old: Identifier, new: Identifier) -> Identifier:
+    """The identifier before, with what identifier_verified and identifier_primary_changed say of it since."""
+    return replace(
+        old, slot=new.slot, is_primary=new.is_primary, is_verified=old.is_verified or new.is_verified
+    )
 
 
 def settle(scratch: Scratch, origin: Origin) -> list[OutboundEvent]:

@@ -19,7 +19,7 @@ from storage.identities import Lookup
 from storage.inbox import SeenKey, digest
 from storage.rows import IdentifierKey
 from workers import identity
-from workers.apply import apply
+from workers.apply import apply, bury
 from workers.directory import Scratch
 from workers.engine.record import Applied, Outcome, Record, Undecodable
 from workers.handlers.claim import Claim
@@ -77,6 +77,9 @@ class Webhooks:
 
     async def apply(self, connection: asyncpg.Connection, messages: Sequence[Webhook]) -> Applied:
         return await apply(connection, messages)
+
+    async def bury(self, connection: asyncpg.Connection, message: Webhook, outcome: Outcome) -> Outcome:
+        return await bury(connection, message, outcome)
 
 
 def _inbound(item: Item, tenant: str, provider: str, region: str | None) -> Inbound:

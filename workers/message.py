@@ -79,8 +79,10 @@ def open_record(record: Record, max_body: int) -> Opened:
     try:
         subject = subjects.parse(record.subject)
     except SubjectError as error:
+        _reply_to(record, None)
         raise Undecodable("bad_subject", str(error)) from None
     tenant = subject.tenant
+    reply_to = _reply_to(record, tenant)
     if len(record.data) > max_body:
         raise Undecodable(
             "too_large", f"the body has {len(record.data)} bytes, at most {max_body} are taken", tenant
@@ -94,15 +96,20 @@ def open_record(record: Record, max_body: int) -> Opened:
     time = envelope.time
     if time is None or time > record.time + AHEAD:
         time = record.time
-    reply_to = record.headers.get(subjects.HEADER_REPLY_TO)
-    if reply_to is not None and not subjects.may_reply_to(reply_to, tenant):
-        metrics.REPLIES_REFUSED.inc()
-        reply_to = None
     replay_of = record.headers.get(subjects.HEADER_REPLAY)
     # A replay takes an id of its own, so that the id which its first run took does not stop it, once.
     parts = (envelope.source, envelope.id, replay_of) if replay_of else (envelope.source, envelope.id)
     seen_key = SeenKey(tenant, digest("message", *parts))
     return Opened(record, envelope, tenant, subject.type, time, reply_to, replay_of, seen_key)
+
+
+def _reply_to(record: Record, tenant: str | None) -> str | None:
+    """Where the sender waits for the result. One that may not be published there is counted, and not sent."""
+    reply_to = record.headers.get(subjects.HEADER_REPLY_TO)
+    if reply_to is not None and not subjects.may_reply_to(reply_to, tenant):
+        metrics.REPLIES_REFUSED.inc()
+        return None
+    return reply_to
 
 
 def check_version(opened: Opened) -> None:

@@ -11,24 +11,23 @@ from contracts.reference import Channel, ContactReference, RawIdentifier, Scope
 
 
 class IdentifierCommand(Command):
-    """Which identifier of which contact."""
+    """Which identifier of which contact, and what the sender knows of it: a command ignores what it has no use for."""
 
     contact: ContactReference
     channel: Channel
     identifier: RawIdentifier
     scope: Scope | None = None
     region: Region | None = None
+    is_primary: Flag | None = None
+    is_verified: Flag | None = None
+    shared: Flag | None = None
+    metadata: dict[str, Any] | None = None
 
 
 class IdentifierAdd(IdentifierCommand):
     """Give the contact an identifier, or change the flags of one that it has."""
 
     TYPE: ClassVar[str] = "identifier.add"
-
-    is_primary: Flag | None = None
-    is_verified: Flag | None = None
-    shared: Flag | None = None
-    metadata: dict[str, Any] | None = None
 
 
 class IdentifierRemove(IdentifierCommand):
@@ -41,8 +40,6 @@ class IdentifierVerify(IdentifierCommand):
     """Mark an identifier verified, or with ``is_verified`` false no longer so."""
 
     TYPE: ClassVar[str] = "identifier.verify"
-
-    is_verified: Flag = True
 
 
 class IdentifierSetPrimary(IdentifierCommand):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from contracts.envelope import Envelope
+from contracts.vocabulary import EventType
 from contracts.webhooks import whatsapp_content, whatsapp_system
 from contracts.webhooks.fields import moment_of, object_of, objects_of, text_of, thread_of
 from contracts.webhooks.items import Item, PayloadError
@@ -186,7 +187,7 @@ def _consent(key: str, person: Person, source: dict[str, Any], detail: Any, *, g
         kind="consent",
         channel=CHANNEL,
         identifiers=person.identifiers,
-        type="consent_granted" if granted else "consent_revoked",
+        type=EventType.CONSENT_GRANTED if granted else EventType.CONSENT_REVOKED,
         category=SYSTEM,
         occurred_at=moment_of(source.get("timestamp")),
         profile_name=person.name,

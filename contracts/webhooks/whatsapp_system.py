@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from contracts.vocabulary import EventType
 from contracts.webhooks.fields import identifier_of, moment_of, name_of, object_of, text_of
 from contracts.webhooks.items import Item, NamedIdentifier
 from contracts.webhooks.naming import SYSTEM
@@ -75,7 +76,7 @@ def _changed(
         kind="identifier_changed",
         channel=CHANNEL,
         identifiers=known,
-        type="identifier_changed",
+        type=EventType.IDENTIFIER_CHANGED,
         category=SYSTEM,
         occurred_at=moment_of(timestamp),
         payload={"old": old[sort] or known[0].identifier, "new": new[sort] or fresh[0].identifier},

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from contracts.results import Result
     from storage.dead_letters import DeadLetter
 
-PAGE = 500
-
 app = typer.Typer(help="The dead letters: list, show, replay, delete.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The dead letter's id.")]
@@ -33,45 +31,32 @@ def list_(
     reason: Annotated[
         str | None, typer.Option(help="Only those with a reason: not_json, unstorable, …", show_default=False)
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the oldest first.")] = 1000,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many, the newest.", show_default="all")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print an object a line.")] = False,
 ) -> None:
-    """List dead letters, oldest first."""
+    """List dead letters, newest first."""
 
-    async def work() -> list[DeadLetter]:
+    async def work() -> int:
         from storage.dead_letters import listed
 
         connection = await _database()
+        count = 0
         try:
-            found: list[DeadLetter] = []
-            while len(found) < limit:
-                page = await listed(
-                    connection,
-                    tenant=tenant,
-                    stream=stream,
-                    reason=reason,
-                    after=found[-1].id if found else None,
-                    limit=min(PAGE, limit - len(found)),
-                )
-                found += page
-                if len(page) < PAGE:
-                    break
-            return found
+            async for letter in listed(connection, tenant=tenant, stream=stream, reason=reason, limit=limit):
+                count += 1
+                if json:
+                    print_json(_brief(letter))
+                else:
+                    typer.echo(_lines(letter))
         finally:
             await connection.close()
+        return count
 
-    letters = run(work())
-    if json:
-        for letter in letters:
-            print_json(_brief(letter))
-        return
-    for letter in letters:
-        times = "" if letter.count == 1 else f" ({letter.count} times)"
-        typer.echo(
-            f"{letter.id}  {letter.broker_time:%Y-%m-%d %H:%M:%S}  {letter.reason}{times}\n"
-            f"    {letter.stream} {letter.position}: {letter.subject}\n    {letter.detail}"
-        )
-    typer.echo(f"{len(letters)} dead letter{'' if len(letters) == 1 else 's'}")
+    count = run(work())
+    if not json:
+        typer.echo(f"{count} dead letter{'' if count == 1 else 's'}")
 
 
 @app.command()
@@ -190,6 +175,14 @@ def _id(text: str) -> uuid.UUID:
         raise typer.BadParameter(
             f"{text!r} is not a UUID; `rollcall dlq list` names them", param_hint="ID"
         ) from None
+
+
+def _lines(letter: DeadLetter) -> str:
+    times = "" if letter.count == 1 else f" ({letter.count} times)"
+    return (
+        f"{letter.id}  {letter.broker_time:%Y-%m-%d %H:%M:%S}  {letter.reason}{times}\n"
+        f"    {letter.stream} {letter.position}: {letter.subject}\n    {letter.detail}"
+    )
 
 
 def _brief(letter: DeadLetter) -> dict[str, Any]:

@@ -110,12 +110,6 @@ class Devstack:
     def restart_postgres(self) -> None:
         self._postgres().restart()
 
-    def kill_elasticsearch(self) -> None:
-        self._elasticsearch().kill()
-
-    def restart_elasticsearch(self) -> None:
-        self._elasticsearch().restart()
-
     def __enter__(self) -> Self:
         return self.start()
 

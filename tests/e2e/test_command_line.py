@@ -200,7 +200,7 @@ async def test_a_dead_letter_is_listed_shown_and_replayed(fleet):
     again = await fleet.rollcall("dlq", "replay", letter["id"], "--json")
     assert (again.code, again.json["status"]) == (2, "dead"), again
     listed = await fleet.rollcall("dlq", "list", "--tenant", "morgue", "--json")
-    assert [orjson.loads(line)["count"] for line in listed.stdout.splitlines()] == [1, 2]
+    assert [orjson.loads(line)["count"] for line in listed.stdout.splitlines()] == [2, 1]
     assert "invalid_payload" in (await fleet.rollcall("dlq", "list", "--tenant", "morgue")).stdout
     assert (await fleet.rollcall("dlq", "show", str(uuid.uuid4()))).code == 1
     now = datetime.now(UTC).isoformat()
@@ -397,9 +397,12 @@ async def test_the_doctor_says_what_is_wrong_and_how_to_mend_it(bus, fresh_datab
 
 
 async def test_the_doctor_sees_servers_out_of_reach_and_one_that_forgets(monkeypatch, tmp_path):
-    seen = await rollcall("doctor", "--json", environment=UNREACHABLE)
+    seen = await rollcall("doctor", "--json", environment={**UNREACHABLE, "ROLLCALL_DEFAULT_REGION": "UK"})
     assert seen.code == 1
-    assert {found["name"] for found in seen.json["findings"] if not found["ok"]} == {"PostgreSQL", "NATS"}
+    wrong = {found["name"]: found for found in seen.json["findings"] if not found["ok"]}
+    assert set(wrong) == {"PostgreSQL", "NATS", "settings"}
+    assert wrong["settings"]["detail"].startswith("ROLLCALL_DEFAULT_REGION: ")
+    assert "GB" in wrong["settings"]["mend"]
 
     monkeypatch.setattr(
         "ops.devstack.nats.CONFIG", CONFIG.replace("sync_interval: always", "").replace("8MB", "1MB")

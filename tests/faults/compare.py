@@ -183,8 +183,9 @@ def _dead_letters(evidence: Evidence, model: Model, verdict: Verdict) -> None:
     expected = Counter((*at, code) for at, code in fates.items())
     actual = Counter((row["stream"], row["position"], row["reason"]) for row in evidence.dead)
     verdict.add(expected - actual, actual - expected, "dead letters")
-    if len(evidence.announced) < len(evidence.dead):
-        verdict.wrong.append(f"{len(evidence.dead)} dead letters, {len(evidence.announced)} announced")
+    kept = Counter(str(row["id"]) for row in evidence.dead)
+    announced = Counter(each["headers"]["Rollcall-Dead-Letter"] for each in evidence.announced)
+    verdict.add(kept - announced, announced - kept, "announced dead letters")
 
 
 def _results(evidence: Evidence, model: Model, verdict: Verdict, *, kept: bool) -> None:
@@ -195,6 +196,9 @@ def _results(evidence: Evidence, model: Model, verdict: Verdict, *, kept: bool) 
         if subject is None or fate.message is None:
             continue
         told = evidence.results.get(subject, [])
+        if fate.code == "bad_subject" and not subject.startswith("_INBOX."):
+            verdict.wrong += [f"{subject}: a result that no tenant can be asked for"] if told else []
+            continue
         words = {(r["data"]["status"], r["data"].get("code")) for r in told}
         code = fate.code if fate.status in {"rejected", "dead"} else None
         if not words and kept:

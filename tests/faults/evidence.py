@@ -117,7 +117,8 @@ async def gather(client: Client, dsn: str, tenants: list[str]) -> Evidence:
     connection = await asyncpg.connect(dsn)
     try:
         evidence.dead = await connection.fetch(
-            "select stream, position, tenant_id, reason from dead_letters where tenant_id = any($1)", tenants
+            "select id, stream, position, tenant_id, reason from dead_letters where tenant_id = any($1)",
+            tenants,
         )
         ids = await connection.fetch("select tenant_id, id from contacts where tenant_id = any($1)", tenants)
         rows = await connection.fetch(

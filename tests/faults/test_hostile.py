@@ -81,6 +81,7 @@ def hostile(tenant: str) -> list[Draft]:
         neutral(tenant, "h", "   "),
         neutral(tenant, "h", "i" * 10_000, channel="telegram"),
         message(text="old", occurred_at="1999-12-31T23:59:59Z", message_id="old"),
+        message(text="new", occurred_at="2099-12-31T23:59:59Z", message_id="new"),
         message(text="old envelope", envelope_time="1999-01-01T00:00:00Z"),
         message(text="new envelope", envelope_time="2099-01-01T00:00:00Z"),
         message(text="no time", envelope_time=None),
@@ -130,7 +131,7 @@ async def test_a_flood_of_the_undecodable_stops_nobody(stage: Stage):
 async def test_subjects_outside_every_partition(stage: Stage):
     """What the broker stored although its tokens break the grammar: read too, and buried under no tenant."""
     tenant = stage.tenant("stray")
-    body = neutral(tenant, "k", "+491525009000").body
+    draft = neutral(tenant, "k", "+491525009000")
     subjects = [
         "webhook.message.*.k",
         "webhook.*.*.*",
@@ -146,7 +147,10 @@ async def test_subjects_outside_every_partition(stage: Stage):
         f"command.contact.create.{tenant}.{'k' * 65}",
     ]
     js = stage.client.jetstream()
-    acks = [await js.publish(subject, body, headers=dict(STRUCTURED)) for subject in subjects]
+    inbox = stage.client.new_inbox()
+    results = await stage.client.subscribe(inbox)
+    asking = draft.with_headers(**{"Rollcall-Reply-To": inbox}).headers
+    acks = [await js.publish(subject, draft.body, headers=asking) for subject in subjects]
     connection = await asyncpg.connect(stage.dsn)
 
     async def buried() -> bool:
@@ -164,6 +168,10 @@ async def test_subjects_outside_every_partition(stage: Stage):
 
     try:
         await eventually(buried, timeout=20, what="every stray is a dead letter")
+        for _ in subjects:
+            told = json.loads((await results.next_msg(timeout=10)).data)
+            assert (told["data"]["status"], told["data"]["code"]) == ("dead", "bad_subject")
+            assert (told["causationid"], "tenantid" in told) == (draft.id, False)
     finally:
         await connection.close()
 

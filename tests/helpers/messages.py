@@ -18,7 +18,11 @@ identifiers = st.one_of(
 external_ids = st.sampled_from(["e1", "e2", "e3"])
 references = st.one_of(st.builds(lambda e: {"external_id": e}, external_ids), identifiers)
 flags = st.fixed_dictionaries(
-    {}, optional={n: st.booleans() for n in ("is_primary", "is_verified", "shared")}
+    {},
+    optional={
+        **{n: st.booleans() for n in ("is_primary", "is_verified", "shared")},
+        "metadata": st.sampled_from([{}, {"label": "work"}]),
+    },
 )
 plain = {
     "first_name": st.sampled_from(["Ada", "Bea"]),
@@ -47,13 +51,20 @@ def about(**more: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def which(verb: str) -> st.SearchStrategy[Message]:
-    return command(f"identifier.{verb}", st.builds(lambda who, i: {**who, **i}, about(), identifiers))
+    return command(
+        f"identifier.{verb}", st.builds(lambda who, i, f: {**who, **i, **f}, about(), identifiers, flags)
+    )
 
 
 def of_the_first(verb: str) -> st.SearchStrategy[Message]:
     """About identifiers that the first contact of the prologue has."""
-    number = st.sampled_from(["sms", "whatsapp"]).map(lambda c: {"channel": c, "identifier": PHONES[0]})
-    return command(f"identifier.{verb}", number.map(lambda i: {"contact": {"external_id": "e1"}, **i}))
+    number = st.builds(
+        lambda channel, spelled: {"channel": channel, "identifier": spelled},
+        st.sampled_from(["sms", "whatsapp"]),
+        st.sampled_from([PHONES[0], PHONES[0].replace("0000", " 0000 ")]),
+    )
+    of_it = st.builds(lambda i, f: {"contact": {"external_id": "e1"}, **i, **f}, number, flags)
+    return command(f"identifier.{verb}", of_it)
 
 
 unset = st.lists(
@@ -146,6 +157,7 @@ anything = st.one_of(
     of_the_first("remove"),
     of_the_first("set_primary"),
     of_the_first("add"),
+    of_the_first("verify"),
     which("verify"),
     which("set_primary"),
     command("timeline.record", about(type=st.just("note_added"))),

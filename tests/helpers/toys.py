@@ -44,6 +44,7 @@ class Toys:
 
     failing_tenants: set[str] = field(default_factory=set)
     applied: list[int] = field(default_factory=list)  # messages of each attempt
+    known: set[str] = field(default_factory=set)  # bodies that have died before
     before: list[Callable[[asyncpg.Connection], Awaitable[None]]] = field(default_factory=list)
 
     def decode(self, record: Record) -> ToyMessage:
@@ -75,6 +76,9 @@ class Toys:
         failed = Outcome("dead", code="handler_failed", message="RuntimeError")
         done = {m.record.sequence for m in good}
         return Applied([Outcome("applied") if m.record.sequence in done else failed for m in messages])
+
+    async def bury(self, _: asyncpg.Connection, message: ToyMessage, outcome: Outcome) -> Outcome:
+        return Outcome("duplicate") if message.body in self.known else outcome
 
 
 async def restart(_: asyncpg.Connection) -> None:

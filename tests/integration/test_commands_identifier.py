@@ -75,7 +75,44 @@ async def test_adding_what_is_there_changes_its_flags_and_keeps_its_spelling(off
     assert (identifier["raw"], identifier["aliases"]) == (FIRST, ["+49 (151) 00000001"])
     assert (identifier["is_verified"], identifier["is_primary"]) == (True, True)
     assert identifier["metadata"] == {"k": "v"}
-    assert written(office) == [("identifier_verified", about(FIRST))]
+    told, (kind, payload) = written(office)
+    assert (told, kind) == (("identifier_verified", about(FIRST)), "contact_updated")
+    change = payload["changes"]["identifiers"]
+    assert change == office.said("contact.updated")[-1]["data"]["changes"]["identifiers"]
+
+
+async def test_what_no_event_of_an_identifier_says_is_an_update_of_the_contact(
+    office: Office, ada: uuid.UUID
+):
+    await say(office, "add", SECOND)
+    before, after = [], []
+    for verb, fields in [
+        ("add", {"shared": True}),
+        ("add", {"metadata": {"k": "v"}}),
+        ("verify", {}),
+        ("verify", {"is_verified": False}),
+    ]:
+        before.append((await office.get(ada))["identifiers"][1])
+        await say(office, verb, SECOND, **fields)
+        after.append((await office.get(ada))["identifiers"][1])
+    kinds = [kind for kind, _ in written(office)[1:]]
+    assert kinds == ["contact_updated", "contact_updated", "identifier_verified", "contact_updated"]
+    for n in (0, 1, 3):  # only the identifier that differs, not all that the contact has
+        changes = {"identifiers": {"old": [before[n]], "new": [after[n]]}}
+        assert written(office)[1 + n][1] == {"changes": changes}
+
+
+async def test_primary_of_a_channel_that_had_none_is_told(office: Office, ada: uuid.UUID):
+    await office.ok("contact.update", {"contact": {"id": str(ada)}, "unset": ["phone"]})
+    await say(office, "set_primary", FIRST)
+    await say(office, "add", "a@example.com", "email", is_primary=False)
+    await say(office, "add", "a@example.com", "email", is_primary=True)
+    assert [kind for kind, _ in written(office)] == [
+        "contact_updated",
+        "identifier_primary_changed",
+        "identifier_added",
+        "identifier_primary_changed",
+    ]
 
 
 async def test_metadata_of_a_command_leaves_what_a_provider_told(office: Office):
@@ -185,6 +222,18 @@ async def test_removed_on_one_channel_it_is_owned_through_the_other(office: Offi
     await say(office, "remove", FIRST, "voice")
     await say(office, "remove", FIRST, "sms")
     assert await office.new(phone=FIRST) != ada
+
+
+async def test_flags_that_mean_nothing_to_a_command_are_ignored(office: Office, ada: uuid.UUID):
+    flags = {"is_primary": False, "is_verified": True, "shared": True, "metadata": {"k": "v"}}
+    await say(office, "add", SECOND)
+    await say(office, "set_primary", SECOND, **flags)
+    await say(office, "verify", SECOND, **flags)
+    document = (await office.get(ada))["identifiers"][1]
+    assert (document["is_primary"], document["is_verified"]) == (True, True)
+    assert (document["shared"], document["metadata"]) == (False, {})
+    await say(office, "remove", SECOND, **flags)
+    assert await held(office, ada) == [("sms", FIRST, True, False)]
 
 
 @pytest.mark.parametrize("verb", ["remove", "verify", "set_primary"])

@@ -143,6 +143,22 @@ async def test_handler_that_fails_leaves_no_trace(office: Office, monkeypatch: p
     assert (again.status, again.first and again.first["code"]) == ("duplicate", "handler_failed")
 
 
+async def test_a_message_that_the_database_refuses_takes_its_id_as_well(office: Office):
+    made = office.record(
+        f"command.contact.create.{office.tenant}.k", "command.contact.create", {}, {"id": "m"}
+    )
+    processor = worker.Commands(office.settings)
+    message, dead = processor.decode(made), Outcome("dead", code="handler_failed", message="SQLSTATE 22000")
+    assert await processor.bury(office.connection, message, dead) == dead
+    for again in (
+        await processor.bury(office.connection, message, dead),
+        await office.send("contact.create", {}, id="m"),
+    ):
+        assert (again.status, again.first) == ("duplicate", facts(dead))
+    headers = {"Rollcall-Replay": await letter(office)}
+    assert (await office.send("contact.create", {}, id="m", headers=headers)).status == "applied"
+
+
 async def letter(office: Office) -> str:
     """A dead letter of the tenant."""
     new = NewDeadLetter(

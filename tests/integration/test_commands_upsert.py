@@ -259,8 +259,20 @@ async def test_ambiguous_reference(office: Office):
         ({"phone": "12"}, "phone"),
         ({"external_id": ""}, "external_id"),
         ({"external_id": "e", "set": {}}, "set"),
+        ({"contact": {"channel": "email", "identifier": "not an address"}}, "contact.identifier"),
+        ({"contact": {"channel": "sms", "identifier": "0151 1234567"}}, "contact.identifier"),
+        (
+            {"contact": {"channel": "sms", "identifier": "0151 1234567"}, "external_id": "e", "region": "UK"},
+            "region",
+        ),
     ],
 )
 async def test_refused_as_invalid_naming_the_field(office: Office, fields: dict[str, Any], field: str):
     code, details = await office.refused("contact.upsert", fields)
     assert (code, details["errors"][0]["field"]) == ("invalid", field)
+
+
+async def test_finds_by_an_identifier_that_it_could_not_give(office: Office):
+    item = await office.message("0151 1234567")
+    named = {"channel": "sms", "identifier": "0151 1234567"}
+    assert str(await upsert(office, contact=named, first_name="Ada")) == item["contact_id"]

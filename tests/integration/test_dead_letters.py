@@ -31,4 +31,4 @@ async def test_what_died_before_is_deleted_step_by_step(connection):
     assert await dead_letters.delete(connection, before, "acme", step=3) == 4
     assert await dead_letters.delete(connection, before, step=3) == 4
     assert await dead_letters.delete(connection, before) == 0
-    assert [left.id for left in await dead_letters.listed(connection)] == [young]
+    assert [left.id async for left in dead_letters.listed(connection)] == [young]

@@ -171,6 +171,14 @@ async def test_one_poison_in_five_hundred(db, memory, start, body, reason, detai
     assert worker.consumer.problems() == []
 
 
+async def test_the_processor_says_what_becomes_of_a_buried_message(db, memory, start):
+    for body in (b"nul", b"refused", b"good"):
+        await memory.publish("webhook.message.acme.k", body)
+    start(memory, Toys(known={"nul"}), lanes=1)
+    await applied(db, 1)
+    assert [letter["position"] for letter in await dead(db)] == [2]
+
+
 async def publish_all(stage, tenants, numbers, body=b"fails", keys=50):
     for n in numbers:
         await stage.publish(f"webhook.message.{tenants[n % len(tenants)]}.k{n % keys}", body)

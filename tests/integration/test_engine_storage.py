@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -119,13 +120,19 @@ async def test_listing_and_pages(db):
             for n in range(10)
         ],
     )
-    everything = await dead_letters.listed(db)
-    assert [found.id for found in everything] == ids
+
+    async def positions(**asked: Any) -> list[int]:
+        return [found.position async for found in dead_letters.listed(db, **asked)]
+
+    everything = [found async for found in dead_letters.listed(db)]
+    assert [found.id for found in everything] == ids[::-1], "the newest first"
     assert {found.body for found in everything} == {b""}
-    assert [found.position for found in await dead_letters.listed(db, tenant="acme")] == [1, 3, 5, 7, 9]
-    assert [found.position for found in await dead_letters.listed(db, reason="r0", limit=2)] == [0, 3]
-    assert [found.position for found in await dead_letters.listed(db, after=ids[7])] == [8, 9]
-    assert await dead_letters.listed(db, stream="COMMAND") == []
+    for step in (1, 3, 5, 10):
+        assert await positions(step=step) == list(range(9, -1, -1))
+        assert await positions(step=step, limit=4) == [9, 8, 7, 6]
+    assert await positions(tenant="acme") == [9, 7, 5, 3, 1]
+    assert await positions(reason="r0", limit=2) == [9, 6]
+    assert await positions(stream="COMMAND") == []
     assert await dead_letters.show(db, uuid.uuid4()) is None
 
 
@@ -137,7 +144,7 @@ async def test_what_waits_to_be_announced_is_bounded_in_bytes(db):
     await dead_letters.mark_published(db, ids[:2])
     assert [found.body for found in await dead_letters.unpublished(db, 10, 1000)] == [b"z"]
     await dead_letters.mark_replayed(db, ids[:1])
-    assert (await dead_letters.listed(db))[0].replayed_at is not None
+    assert [found.replayed_at is None async for found in dead_letters.listed(db)] == [True, True, False]
 
 
 async def test_a_replay_must_name_a_dead_letter_of_its_tenant(db):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 
 import nats
 import orjson
@@ -19,9 +20,10 @@ from storage.postgres import WRITER, connect, engine
 from storage.reads.session import Reads
 from tests.helpers import seed
 from tests.helpers.asker import asking
-from workers.queries import _refusal, build
+from workers.queries import _contact_id, _refusal, build
 from workers.service import Runtime
 
+NOBODY = str(uuid.uuid4())
 NOWHERE = "postgresql://somebody:hunter2@127.0.0.1:1/nowhere"
 
 
@@ -82,6 +84,9 @@ async def test_start_and_end_are_logged_and_counted(database: str, bus: NatsServ
             for header in ("correlationid", "Rollcall-Correlation-Id"):
                 await ask.raw("query.contact.find.logged", b'{"external_id": "x"}', {header: "c-1"})
             await ask.raw("query.contact.find.logged", b'{"external_id": "y"}')
+            await ask.raw("query.contact.get.logged", b'{"contact": {"id": "%s"}}' % NOBODY.encode())
+    *lines, start, end = lines
+    assert (start["contact_id"], end["contact_id"]) == (NOBODY, NOBODY)
     assert [(line["phase"], line.get("code")) for line in lines] == [
         ("START", None),
         ("END", "ok"),
@@ -96,6 +101,23 @@ async def test_start_and_end_are_logged_and_counted(database: str, bus: NatsServ
         assert "duration_ms" in line or line["phase"] == "START"
     assert [line["correlation_id"] for line in lines] == ["c-1"] * 4 + [None] * 2
     assert (counted("ok"), counted("contact_not_found")) == (before[0] + 2, before[1] + 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b'{"contact": {"id": "%s"}}', True),
+        (b'{"contact": {"id": "%s"}, "no": "field"}', True),
+        (b'{"contact": {"external_id": "%s"}}', False),
+        (b'{"contact": {"id": "a secret %s"}}', False),
+        (b'{"contact": ["%s"]}', False),
+        (b'["contact", "%s"]', False),
+        (b'{"contact": {"id": "%s"}', False),
+    ],
+)
+def test_the_log_knows_a_contact_that_is_named_by_its_id(body: bytes, named: bool) -> None:
+    contact_id = str(uuid.uuid4())
+    assert _contact_id(body % contact_id.encode()) == ({"contact_id": contact_id} if named else {})
 
 
 async def test_what_was_taken_is_answered_before_it_ends(database: str, bus: NatsServer) -> None:

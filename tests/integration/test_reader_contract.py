@@ -132,14 +132,6 @@ async def test_batches_are_bounded_in_records_and_bytes(stage):
     assert all(size <= 4000 or size == 5000 for size in sizes)
 
 
-async def test_seek_goes_back(stage):
-    sent = await fill(stage, range(10), key="same")
-    reader = await opened(stage)
-    records = await read(reader, 10)
-    await reader.seek(records[0].partition, sent[3])
-    assert [record.sequence for record in await read(reader, 6)] == sent[4:]
-
-
 async def test_assigning_the_same_again_hands_nothing_out_twice(stage):
     sent = await fill(stage, range(40))
     reader = await opened(stage)

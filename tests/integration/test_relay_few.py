@@ -2,7 +2,7 @@
 
 import pytest
 
-from contracts.subjects import relay_marker
+from contracts.subjects import EVENTS, relay_marker
 from storage import outbox
 from storage.outbox import Marker
 from storage.postgres import WRITER, connect
@@ -17,7 +17,7 @@ from tests.helpers.outgoing import (
     waiting,
     window_zero,
 )
-from workers.jetstream import Refused
+from workers.jetstream import Refused, api
 from workers.relay import marker
 from workers.relay.atomic_batch import Mark, publish_mark, publish_singly
 from workers.relay.publisher import Publisher
@@ -69,6 +69,33 @@ async def test_whoever_intended_and_slept_is_refused(connection, nats, intended)
     with pytest.raises(Refused, match="wrong last sequence"):
         await publish_singly(nats, lines[1:], guard)
     assert await events(nats) == [e.id for e in sent]
+
+
+@pytest.mark.parametrize("kept", [1, 2, 3, 4, 5])
+async def test_of_few_events_only_those_that_the_broker_lost_are_published_again(
+    connection, publisher, nats, kept
+):
+    """The stream is the same, and its last messages are not there; those before them are, and must not come twice."""
+    sent = [event(0, n, f"c{n}") for n in range(4)]
+    for row in (sent[:3], sent[3:]):
+        await append(connection, row)
+        await drain(publisher, connection)
+    everything = [message["sequence"] for message in await stored(nats)]
+    assert len(everything) == 6, "two rows, each behind its marker"
+    for sequence in everything[kept:]:
+        await api(nats, f"STREAM.MSG.DELETE.{EVENTS.name}", {"seq": sequence})
+    await window_zero(nats)
+    real = marker.log
+
+    async def shorter(client):  # what is deleted leaves the stream's end where it was, what is lost does not
+        held = await real(client)
+        return held._replace(last=min(held.last, everything[kept - 1]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(marker, "log", shorter)
+        await drain(Publisher(nats), connection)
+    assert await events(nats) == [e.id for e in sent]
+    assert await waiting(connection) == 0
 
 
 async def test_rows_are_marked_with_where_their_events_lie(connection, publisher, nats):

@@ -28,6 +28,8 @@ class Change:
         self.reasons: dict[int, str | None] = {}
         # An identifier command reports itself; what follows from it is not told twice.
         self.silent_fields = False
+        # A webhook's item reports itself, and what it says of its identifiers.
+        self.silent_identifiers = False
 
     def everyone(self) -> list[Person]:
         old = [self.drafts.get(p.number, p) for p in self.people]
@@ -140,8 +142,13 @@ class Change:
                 after.timeline.append(Happening(self.message, "custom_field_set", "custom_field"))
         old, new = before.plain(), after.plain()
         changes = {name: {"old": old[name], "new": new[name]} for name in new if old[name] != new[name]}
-        if changes and not self.silent_fields:
-            facts = {"payload.changes": changes}
+        if self.silent_fields:
+            changes = {}
+        untold = not self.silent_identifiers and _untold(before, after)
+        if changes or untold:
+            facts = (
+                {} if untold else {"payload.changes": changes}
+            )  # the ids of identifiers are nobody's to foretell
             after.timeline.append(Happening(self.message, "contact_updated", "system", facts))
 
     def _write_identifiers(self, before: Person, after: Person) -> None:
@@ -155,11 +162,17 @@ class Change:
                 write("added")
             if old is not None and new.is_verified and not old.is_verified:
                 write("verified")
-            if new.is_primary and new.channel in had_primary and not (old and old.is_primary):
+            if new.is_primary and (not old.is_primary if old else new.channel in had_primary):
                 write("primary_changed")
         for at in before.identifiers:
             if at not in after.identifiers:
                 write("removed")
+
+
+def _untold(before: Person, after: Person) -> bool:
+    """Whether an identifier that stayed has a new spelling, or a flag less: no event of its own says so."""
+    pairs = [(old, new) for at, new in after.identifiers.items() if (old := before.identifiers.get(at))]
+    return any(old.raws != new.raws or (old.is_verified and not new.is_verified) for old, new in pairs)
 
 
 def find(change: Change, reference: Any) -> Person:

@@ -8,18 +8,20 @@ from typing import Any
 from tests.model import timeline
 from tests.model.change import Change, find, live
 from tests.model.decode import Meaning
-from tests.model.people import FIELDS, Key, Person, Refused, key_of
+from tests.model.people import FIELDS, Key, Person, Refused, given_key_of, key_of
 
 STATUSES = {"active", "inactive", "blocked"}
 NEW = {*FIELDS, "email", "phone", "status", "attributes", "tags", "identifiers", "region"}
-WHICH = {"contact", "channel", "identifier", "scope", "region"}
+WHICH = {
+    "contact", "channel", "identifier", "scope", "is_primary", "is_verified", "shared", "metadata", "region",
+}  # fmt: skip
 ALLOWED: dict[str, set[str]] = {
     "contact.create": NEW,
     "contact.upsert": NEW | {"contact", "mode"},
     "contact.update": {"contact", "set", "unset", "expected_version"},
     "contact.delete": {"contact", "reason"},
     "contact.restore": {"contact", "reason"},
-    "identifier.add": WHICH | {"is_primary", "is_verified", "shared", "metadata"},
+    "identifier.add": WHICH,
     "identifier.remove": WHICH,
     "identifier.verify": WHICH,
     "identifier.set_primary": WHICH,
@@ -65,14 +67,21 @@ def _upsert(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
     _check(data)
     if data.get("mode", "fill") not in {"fill", "overwrite"}:
         raise Refused("invalid")
-    if data.get("contact") is not None:
-        person, others = find(change, data["contact"]), []
-    else:
+    named = data.get("contact")
+    try:
+        chosen, others = (find(change, named) if named is not None else None), []
+    except Refused as refused:
+        if refused.code != "contact_not_found" or "id" in named:
+            raise
+        chosen = None
+    if chosen is None:
         chosen, others = change.choose([key for _, key, _ in wanted], data.get("external_id"))
-        if chosen is None:
-            plain = {name: value for name, value in data.items() if name not in {"mode", "contact"}}
-            return _create(change, meaning, plain)
-        person = chosen
+        data = _named_by(data, named or {})
+        wanted = _identifiers(data)
+    if chosen is None:
+        plain = {name: value for name, value in data.items() if name not in {"mode", "contact"}}
+        return _create(change, meaning, plain)
+    person = chosen
     if person.deleted:
         raise Refused("contact_deleted")
     person = change.draft(person)
@@ -89,6 +98,13 @@ def _upsert(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
             )
     change.conflict(person, others)
     return person
+
+
+def _named_by(data: dict[str, Any], named: dict[str, Any]) -> dict[str, Any]:
+    """The command, by whose reference nobody was found: the person gets what it names."""
+    if "identifier" in named:
+        return {**data, "identifiers": [*(data.get("identifiers") or []), named]}
+    return {**data, "external_id": data.get("external_id") or named.get("external_id")}
 
 
 def _update(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
@@ -136,6 +152,7 @@ def _life(change: Change, data: dict[str, Any], *, deleted: bool) -> Person:
 
 def _add(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
     channel, key = _which(data)
+    given_key_of(channel, data["identifier"])
     person = change.draft(live(change, data))
     if change.owner(key) not in (None, person):
         raise Refused("identifier_taken")
@@ -166,7 +183,7 @@ def _remove(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
 
 def _verify(change: Change, meaning: Meaning, data: dict[str, Any]) -> Person:
     person, at = _of(change, data)
-    person.identifiers[at].is_verified = True
+    person.identifiers[at].is_verified = data.get("is_verified") is not False
     return person
 
 
@@ -187,10 +204,10 @@ def _identifiers(data: dict[str, Any]) -> list[tuple[str, Key, dict[str, Any]]]:
     wanted: list[tuple[str, Key, dict[str, Any]]] = []
     for field, channel in (("email", "email"), ("phone", "sms")):
         if data.get(field):
-            wanted.append((channel, key_of(channel, data[field]), {"identifier": data[field]}))
+            wanted.append((channel, given_key_of(channel, data[field]), {"identifier": data[field]}))
     for given in data.get("identifiers") or []:
         channel = given["channel"]
-        wanted.append((channel, key_of(channel, given["identifier"], given.get("scope")), given))
+        wanted.append((channel, given_key_of(channel, given["identifier"], given.get("scope")), given))
     return wanted
 
 

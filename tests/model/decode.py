@@ -95,6 +95,17 @@ def decode(message: Accepted, max_body: int) -> Meaning:
     )
 
 
+def id_of(message: Accepted) -> str | None:
+    """The id of a message that means nothing, where it can be read: its result names it."""
+    try:
+        attributes = _envelope(message, strictly=False)
+    except Dead:
+        return None
+    found = attributes.get("id")
+    good = isinstance(found, str) and found.strip() and len(found) <= 255 and not _unstorable(found)
+    return found if good else None
+
+
 def parse_time(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -107,8 +118,8 @@ def _subject(subject: str) -> tuple[str, str, str, str]:
     return tokens[0], ".".join(tokens[1:-2]), tokens[-2], tokens[-1]
 
 
-def _envelope(message: Accepted) -> dict[str, Any]:
-    """The attributes and data; structured or binary."""
+def _envelope(message: Accepted, *, strictly: bool = True) -> dict[str, Any]:
+    """The attributes and data; structured or binary, where not ``strictly`` also of a binary one without a body to read."""
     headers = {name.lower(): value for name, value in message.headers.items()}
     structured = headers.get("content-type", "").startswith("application/cloudevents")
     try:
@@ -129,7 +140,7 @@ def _envelope(message: Accepted) -> dict[str, Any]:
     attributes: dict[str, Any] = {n[3:]: value for n, value in headers.items() if n.startswith("ce-")}
     if headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         return {**attributes, "data": message.body.decode()}
-    if unparsed:
+    if unparsed and strictly:
         raise Dead("not_json")
     return {**attributes, "data": body}
 

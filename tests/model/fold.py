@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from tests.model import commands, webhooks
 from tests.model.change import Change
-from tests.model.decode import Accepted, Dead, Meaning, decode
+from tests.model.decode import Accepted, Dead, Meaning, decode, id_of
 from tests.model.people import Person, Refused
 
 
@@ -61,7 +61,7 @@ class Model:
             if meaning.kind == "webhook":
                 found = webhooks.items(meaning)
         except Dead as dead:
-            return Fate("dead", dead.reason)
+            return Fate("dead", dead.reason, id_of(message))
         identity = (meaning.tenant, meaning.source, meaning.id)
         if identity in self._seen:
             return Fate("duplicate", message=meaning.id)
@@ -80,6 +80,7 @@ class Model:
         return Fate("applied", message=meaning.id, items=change.items, refused=change.refused)
 
     def _webhook(self, change: Change, meaning: Meaning, found: list[webhooks.Item]) -> Fate:
+        change.silent_identifiers = True
         statuses = []
         for item in found:
             known = (meaning.tenant, item.dedupe_key) in self._items

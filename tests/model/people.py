@@ -6,6 +6,7 @@ A person has no id here, only identifiers: ids are drawn at random, so a compari
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -45,6 +46,17 @@ def key_of(channel: str, identifier: str, scope: str | None = "") -> Key:
     if kind == "email":
         return Key(kind, text.casefold(), scope or "")
     return Key(kind, text, scope or "")
+
+
+def given_key_of(channel: str, identifier: str, scope: str | None = "") -> Key:
+    """The same of an identifier that a command gives to a person: any text may be looked for, but not be given."""
+    key = key_of(channel, identifier, scope)
+    text = identifier.strip()
+    if key.kind == "phone" and channel != "whatsapp" and not text.startswith("+"):
+        raise Refused("invalid")  # the traffic names no region
+    if key.kind == "email" and not re.fullmatch(r"[^@\s]+@[^@\s]+", text):
+        raise Refused("invalid")
+    return key
 
 
 @dataclass

@@ -160,6 +160,18 @@ def test_crosswise_identifiers_go_to_the_stronger(bus: Bus):
     assert by_mail.version == 1
 
 
+@pytest.mark.parametrize("identifier", ["no address", "a@example.com"])
+def test_an_upsert_gives_what_it_names_its_contact_by(bus: Bus, identifier: str):
+    who = {"channel": "email", "identifier": identifier}
+    fate = bus.send(command("contact.upsert", "acme", "k", {"contact": who, "first_name": "A"}))
+    if "@" not in identifier:
+        assert (fate.code, bus.model.people["acme"]) == ("invalid", [])
+        return
+    assert bus.only().primary("email") == identifier
+    bus.send(command("contact.upsert", "acme", "k", {"contact": who, "last_name": "B"}))
+    assert bus.only().display_name() == "A B"
+
+
 def test_identifiers(bus: Bus):
     who = {"external_id": "e1"}
     base = {"contact": who, "channel": "sms", "identifier": "+491700000002"}
@@ -170,6 +182,21 @@ def test_identifiers(bus: Bus):
     # The first follows the removed one.
     kinds = ["added", "verified", "primary_changed", "primary_changed", "removed"]
     assert types(bus.only())[1:] == [f"identifier_{kind}" for kind in kinds]
+
+
+def test_no_version_rises_in_silence(bus: Bus):
+    who = {"contact": {"external_id": "e1"}}
+    base = {**who, "channel": "sms", "identifier": "+491700000001"}
+    bus.send(command("contact.create", "acme", "k", {"external_id": "e1", "phone": "+491700000001"}))
+    spelled = {**base, "identifier": "+49 170 0000001"}
+    steps = [
+        ("add", spelled, "contact_updated"),
+        ("verify", {**base, "shared": True}, "identifier_verified"),
+        ("verify", {**base, "is_verified": False}, "contact_updated"),
+    ]
+    for version, (verb, data, kind) in enumerate(steps, 2):
+        assert bus.send(command(f"identifier.{verb}", "acme", "k", data)).status == "applied"
+        assert (bus.only().version, types(bus.only())[-1]) == (version, kind)
 
 
 def test_a_removed_primary_is_followed_by_the_oldest(bus: Bus):

@@ -85,6 +85,23 @@ def test_events_make_the_documents(log: list[Record], sizes: list[int]):
     assert max(Counter(event["id"] for event in world.events).values(), default=1) == 1
 
 
+@given(log=logs, sizes=sizes)
+@slow
+def test_no_version_without_a_timeline_event(log: list[Record], sizes: list[int]):
+    told = run(log, sizes).events
+    versions = {
+        (e["data"]["contact_id"], e["data"]["version"], e["causationid"]): e["type"]
+        for e in told
+        if e["type"].startswith("contact.") and "version" in e["data"]
+    }
+    written = {
+        (e["data"]["contact_id"], e["data"]["contact_version"], e["causationid"])
+        for e in told
+        if e["type"].startswith("timeline.")
+    }
+    assert [what for change, what in versions.items() if change not in written] == []
+
+
 def moments(*given: datetime | None) -> list[str | None]:
     """As JSON has them."""
     return [each and each.isoformat().replace("+00:00", "Z") for each in given]

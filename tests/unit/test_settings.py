@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ops.cli.tables import settings as settings_table
-from ops.settings import BusSettings, SearchSettings, Settings, SettingsError, load, read
+from ops.settings import BusSettings, RegionSettings, SearchSettings, Settings, SettingsError, load, read
 
 GIVEN = {
     "ROLLCALL_NATS_URL": "nats://127.0.0.1:4222",
@@ -37,6 +37,13 @@ def test_regions_by_tenant(monkeypatch):
     assert (settings.region("acme"), settings.region("globex")) == ("US", "DE")
 
 
+def test_a_region_that_there_is_not_is_named_by_its_tenant(monkeypatch):
+    monkeypatch.setenv("ROLLCALL_TENANT_REGIONS", '{"globex": "gb", "acme": "UK"}')
+    with pytest.raises(SettingsError, match="ROLLCALL_TENANT_REGIONS: acme: not") as caught:
+        read(RegionSettings)
+    assert "globex: not" not in str(caught.value)
+
+
 def test_an_empty_variable_counts_as_unset(monkeypatch):
     monkeypatch.setenv("ROLLCALL_DEFAULT_REGION", "")
     assert read(Settings).default_region is None
@@ -53,6 +60,8 @@ def test_an_empty_variable_counts_as_unset(monkeypatch):
         ("POSTGRES_DSN", "postgresql://u:secret@h"),
         ("MAX_BODY", "8000000"),
         ("DEFAULT_REGION", "Germany"),
+        ("DEFAULT_REGION", "UK"),
+        ("TENANT_REGIONS", '{"globex": "DE", "acme": "UK"}'),
         ("TENANT_REGIONS", "acme=US"),
         ("TENANT_REGIONS", '{"acme": "secret"}'),
         ("BATCH_SIZE", "many"),

@@ -82,10 +82,6 @@ class MemoryReader:
         self._positions = dict(positions)
         self.arrived.set()
 
-    async def seek(self, partition: int, sequence: int) -> None:
-        self._positions[partition] = sequence
-        self.arrived.set()
-
     async def read(self, max_records: int, max_bytes: int) -> list[Record]:
         while True:
             check_stream(

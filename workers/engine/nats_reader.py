@@ -91,12 +91,6 @@ class NatsReader:
         self._broken.set()
         await self._delete(doomed)
 
-    async def seek(self, partition: int, sequence: int) -> None:
-        doomed = self._drop([self._feeds[partition]])
-        self._feeds[partition] = Feed(partition, sequence)
-        self._broken.set()
-        await self._delete(doomed)
-
     def disconnected(self) -> None:
         """What was asked for may have been sent into the void."""
         self._break([feed for feed in self._feeds.values() if feed.consumer is not None], "disconnected")

@@ -85,11 +85,15 @@ class Processor(Protocol, Generic[M]):
 
     ``decode`` is pure and raises ``Undecodable``. ``apply`` runs in the open transaction that also moves the cursors; it
     may raise ``Restart``. A handler's own exception must come back as ``Outcome("dead", code="handler_failed")``.
+    ``bury`` runs in that transaction for a message that ``apply`` raises on, alone, and says what is to become of it: the
+    outcome that it is given, or that of a message which came before.
     """
 
     def decode(self, record: Record) -> M: ...
 
     async def apply(self, connection: asyncpg.Connection, messages: Sequence[M]) -> Applied: ...
+
+    async def bury(self, connection: asyncpg.Connection, message: M, outcome: Outcome) -> Outcome: ...
 
 
 class Lag(NamedTuple):
@@ -133,7 +137,7 @@ class Idle(NamedTuple):
 
 
 class Reader(Protocol):
-    """A log reader. Per partition it hands out rising sequences, each once, until told to ``seek``."""
+    """A log reader. Per partition it hands out rising sequences, each once."""
 
     async def assign(self, positions: Mapping[int, int]) -> None:
         """Read exactly these partitions, each from the message after the given sequence. Replaces the assignment."""
@@ -143,9 +147,6 @@ class Reader(Protocol):
 
         While the broker says that more is pending it may wait up to 20 ms to fill. Raises StreamChanged.
         """
-
-    async def seek(self, partition: int, sequence: int) -> None:
-        """Forget what was handed out after ``sequence``; the next read begins with the message after it."""
 
     def idle_positions(self) -> dict[int, Idle]:
         """The partitions in which nothing is pending."""

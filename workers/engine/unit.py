@@ -140,7 +140,8 @@ class Unit(Generic[M]):
         async def bury(message: M, poison: Poison) -> Applied:
             nonlocal buried
             reason, detail = burial(poison.__cause__ or poison)
-            outcome = Outcome("dead", code=reason, message=detail)
+            dead = Outcome("dead", code=reason, message=detail)
+            outcome = await self._processor.bury(connection, message, dead)
             samples.append(sample(message, outcome))
             buried += 1
             if buried % JUDGED_EVERY == 0:
@@ -186,7 +187,7 @@ def _letter(record: Record, tenant: str, outcome: Outcome) -> NewDeadLetter:
 
 def _answers(batch: Batch[M], outcomes: Sequence[Outcome]) -> list[Reply]:
     answers = (
-        replies.of_record(entry.record, entry.tenant, outcome)
+        replies.of_record(entry.record, outcome)
         if isinstance(entry, Unread)
         else replies.of_message(entry, outcome)
         for entry, outcome in zip(batch.entries, outcomes, strict=True)

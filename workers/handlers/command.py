@@ -18,16 +18,21 @@ from workers.handlers.claim import IDENTIFIERS, METADATA_BYTES, Claim, is_full, 
 from workers.identity import IdentifierError
 
 PROFILE = ("profile_name", "profile_name_at")  # metadata that only webhooks write
+REFERRED = "contact.identifier"  # the field of a reference's identifier
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A contact as a command names it, its identifier canonical. ``any_scope``: the command gives none."""
+    """A contact as a command names it, its identifier canonical. ``any_scope``: the command gives none.
+
+    ``region`` is that of the command, for an identifier that comes to be given to a contact.
+    """
 
     id: uuid.UUID | None = None
     external_id: str | None = None
     claim: Claim | None = None
     any_scope: bool = False
+    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +99,19 @@ def refer(reference: ContactReference, region: str | None) -> Reference:
     assert reference.channel is not None
     assert reference.identifier is not None
     given = (reference.channel, reference.identifier, reference.scope)
-    named = claim("contact.identifier", *given, region, known=True)
-    return Reference(claim=named, any_scope=reference.scope is None)
+    named = claim(REFERRED, *given, region, known=True)
+    return Reference(claim=named, any_scope=reference.scope is None, region=region)
+
+
+def given_by(reference: Reference) -> Claim | None:
+    """The identifier of a reference that finds nobody, for a contact to have. Raises Rejection naming the field.
+
+    What need not be well-formed to find a contact must be so to be given to one.
+    """
+    named = reference.claim
+    if named is None:
+        return None
+    return claim(REFERRED, named.channel, named.raw, named.key.scope, reference.region)
 
 
 def find(scratch: Scratch, reference: Reference) -> Contact | None:

@@ -24,6 +24,7 @@ from workers.handlers.command import (
     Prepared,
     find,
     give,
+    given_by,
     invalid,
     reject_deleted,
     reject_taken,
@@ -79,7 +80,7 @@ def upsert(scratch: Scratch, command: Prepared) -> Outcome:
         else:
             chosen = None
             external_id = external_id or command.reference.external_id
-            if (named_by := command.reference.claim) is not None:
+            if (named_by := given_by(command.reference)) is not None:
                 claims = (*claims, named_by)
     else:
         chosen = None

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from contracts.vocabulary import Purpose
+from contracts.vocabulary import EventType, Purpose
 from contracts.webhooks.items import Item
 from contracts.webhooks.naming import status_rank
 from ops import metrics
@@ -178,7 +178,7 @@ def _consent(scratch: Scratch, contact_id: uuid.UUID, inbound: Inbound, at: date
         scratch.record(
             contact_id,
             Entry(
-                "consent_granted" if granted else "consent_revoked",
+                EventType.CONSENT_GRANTED if granted else EventType.CONSENT_REVOKED,
                 "system",
                 {"channel": item.channel, "purpose": str(Purpose.MARKETING), "dedupe_key": item.dedupe_key},
                 at,

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from contracts.vocabulary import EventType
 from storage.rows import IdentifierKey
 from workers.directory import Scratch
 from workers.draft import Entry
@@ -57,4 +58,4 @@ def conflict(scratch: Scratch, chosen: uuid.UUID, owners: Mapping[IdentifierKey,
         about = [{"kind": key.kind, "identifier": key.identifier, "scope": key.scope} for key in keys]
         for contact_id, counterpart in ((chosen, other), (other, chosen)):
             payload = {"contact_id": str(counterpart), "identifiers": about, "chosen": str(chosen)}
-            scratch.record(contact_id, Entry("identifier_conflict", "system", payload))
+            scratch.record(contact_id, Entry(EventType.IDENTIFIER_CONFLICT, "system", payload))
