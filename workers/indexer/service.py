@@ -32,7 +32,7 @@ from workers.due import Due
 from workers.engine.wire import LogClient
 from workers.indexer import writer
 from workers.indexer.changes import Batch, Changes
-from workers.indexer.faults import SEARCH, TRANSIENT, said
+from workers.indexer.faults import AWAY, SEARCH, TRANSIENT, said
 from workers.indexer.jobs import Jobs
 from workers.jetstream import NoAnswer, Refused, parse_time
 from workers.lag import waiting
@@ -58,6 +58,7 @@ class Indexer:
         self._halted = asyncio.Event()
         self._problem: str | None = "starting"
         self._worked = -float("inf")  # when a pass last went well
+        self._away = False  # whether it is Elasticsearch that a pass last failed at, for it is not there to take anything
         self._bus: LogClient | None = None
         self._changes: Changes | None = None
         self._batch: Batch | None = None  # in hand: not acknowledged
@@ -99,10 +100,10 @@ class Indexer:
         return [*([self._told()] if self._problem else []), *self._jobs.problems()]
 
     def _told(self) -> str:
-        """What is wrong: a degradation while it may pass, and the queries do without us."""
+        """What is wrong: a degradation while it may pass, and for as long as there is no Elasticsearch: the queries do without us."""
         told = f"what changes waits to be indexed: {self._problem}"
         passing = time.monotonic() - self._worked < self._settings.stall_seconds
-        return Degraded(told) if passing else told
+        return Degraded(told) if passing or self._away else told
 
     async def _pass(self) -> None:
         """A batch, or a look around when there is none."""
@@ -181,6 +182,7 @@ class Indexer:
 
     def _well(self) -> None:
         self._problem = None
+        self._away = False
         self._worked = time.monotonic()
 
     def _failed(self, error: BaseException) -> None:
@@ -188,6 +190,9 @@ class Indexer:
         if told != self._problem:
             log.warning("waiting", operation="index", error=told)
         self._problem = told
+        self._away = isinstance(error, AWAY)
+        if self._away:
+            self._worked = time.monotonic()  # whoever comes back is given the time to take it
         if isinstance(error, SEARCH):
             metrics.RETRIES.labels("elasticsearch").inc()
             self._version = None  # whatever answers next may be another server
