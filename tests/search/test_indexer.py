@@ -9,7 +9,8 @@ import pytest
 
 from ops.health import Degraded
 from ops.settings import SettingsError
-from storage.search.elastic import documents
+from storage.search import state
+from storage.search.elastic import documents, indexes
 from storage.search.elastic.bulk import write_alias
 from tests.eventually import eventually
 from tests.faults.crew import rollcall
@@ -409,6 +410,37 @@ async def test_events_that_nobody_had_read_are_gone(ground: Ground, how: str):
         await ground.agrees()
         await eventually(ground.caught_up, what="that is recorded")
     assert len(await ground.jobs()) == 1
+    assert (await ground.state()).incomplete_since is None
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_events_that_go_once_they_are_in_the_next_index(ground: Ground, lost: bool):
+    """A rebuild may take longer than the stream keeps events. It brings what was lost before it began, and is the last."""
+    if lost:
+        await ground.live()
+        await state.set_back(ground.connection)
+    await state.request(ground.connection, None)
+    job = await state.claim(ground.connection, "me", 60)
+    assert job
+    index = await ground.following()
+    await state.begin_index(ground.connection, job, index)
+    async with ground.indexing():
+        for name in ("Maria", "Mario"):
+            await ground.make(first_name=name)
+            await ground.tell()
+            await ground.rest()
+            await eventually(ground.caught_up, what="that is recorded")
+            await api(ground.bus, "STREAM.PURGE.EVENTS")
+        await indexes.move_alias(ground.search, ground.alias, index)
+        await state.go_live(ground.connection, job)
+        await state.finish(ground.connection, job)
+        await ground.make(first_name="Later")
+        await ground.tell()
+        await ground.rest()
+        await eventually(ground.caught_up, what="that is recorded")
+        await ground.agrees()
+    assert len(await ground.jobs()) == 1
+    assert (await ground.state()).incomplete_since is None
 
 
 async def test_events_that_were_indexed_may_go(ground: Ground):
