@@ -87,6 +87,8 @@ update search_state set incomplete_since = clock_timestamp(), caught_up_at = $1,
 where caught_up_at is not distinct from $3 and caught_up_sequence is not distinct from $4
 """
 
+OUTDATED = "update search_state set incomplete_since = clock_timestamp() where live_index is not null"
+
 SET_BACK = "update search_state set incomplete_since = clock_timestamp() where incomplete_since is null"
 
 UNFINISHED = """
@@ -192,6 +194,11 @@ async def caught_up(connection: asyncpg.Connection, at: datetime, sequence: int)
 async def lost(connection: asyncpg.Connection, known: State, at: datetime, sequence: int) -> None:
     """Record that events after those that were ``known`` are gone unread, and, as ``caught_up`` does, from where none are."""
     await connection.execute(LOST, at, sequence, known.caught_up_at, known.caught_up_sequence)
+
+
+async def outdated(connection: asyncpg.Connection) -> None:
+    """Record that the live index, if there is one, has documents of the present versions that are not what they should be."""
+    await connection.execute(OUTDATED)
 
 
 async def set_back(connection: asyncpg.Connection) -> None:
