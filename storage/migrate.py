@@ -18,7 +18,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 0x726F6C6C  # the advisory lock that runners of migrations queue at: "roll"
 
 # What SQL cannot do, by the revision that it follows; the next one waits for it. Begun anew where it was interrupted.
-AFTERWARDS = {"0002": texts.fill}
+AFTERWARDS = {"0002": texts.fill, "0007": texts.derive_again}
 
 _NAMES = re.compile(r"^(revision|down_revision)\b[^=]*= *[\"'](\w+)[\"']", re.MULTILINE)
 

@@ -64,6 +64,8 @@ class Elastic:
         if self.lag_s is not None:
             self._complete_to = now - self.lag_s
         seen = [problem] if problem else []
+        if self._lag.incomplete:
+            seen.append("the index lacks changes whose events are gone, until it is built anew")
         if now - self._complete_to > self._max_lag_s:  # a lag grows no faster than time goes
             seen.append(
                 "how far the index is behind cannot be known"

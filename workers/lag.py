@@ -1,7 +1,8 @@
 """How far what is indexed may be behind what is committed.
 
 A change is on its way in two places: in the outbox, until the relay has published its events, and in the stream, until an
-indexer has acknowledged them. The lag is the age of the oldest change in either.
+indexer has acknowledged them. The lag is the age of the oldest change in either. It says nothing of a change whose event the
+stream has dropped unread.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 from nats.aio.client import Client
@@ -19,6 +20,9 @@ from nats.aio.client import Client
 from contracts.subjects import EVENTS
 from storage import outbox
 from storage.postgres import WRITER, connect
+from storage.search import state
+from storage.search.state import State
+from workers import streams
 from workers.jetstream import NO_MESSAGE, NoAnswer, Refused, api, parse_time
 
 CONSUMER: Final = "indexer"  # the durable consumer that all indexers share
@@ -73,8 +77,25 @@ async def waiting(client: Client) -> Waiting:
     return Waiting(now, Event(found["seq"], parse_time(found["time"])))
 
 
+def dropped(stream: Mapping[str, Any], known: State) -> bool:
+    """Whether the stream, by its info, may have dropped events that were not indexed."""
+    if known.caught_up_at is None:
+        return False
+    if parse_time(stream["created"]) > known.caught_up_at:
+        return True
+    held = stream["state"]
+    if known.caught_up_sequence is not None:
+        return bool(held["first_seq"] > known.caught_up_sequence + 1)
+    # All that is known is a time: nothing was missed while something from before it is there, or was the last to go.
+    oldest = parse_time(held["first_ts"] if held["messages"] else held["last_ts"])
+    return bool(held["first_seq"] > 1 and oldest > known.caught_up_at)
+
+
 class Lag:
-    """The lag as of about a second ago. ``bus`` answers the connected client."""
+    """The lag as of about a second ago. ``bus`` answers the connected client.
+
+    ``incomplete``, as of the last look that went well: whether the index lacks changes that no event brings any more.
+    """
 
     def __init__(self, dsn: str, bus: Callable[[], Client]) -> None:
         self._dsn = dsn
@@ -82,6 +103,7 @@ class Lag:
         self._connection: asyncpg.Connection | None = None
         self._looking = asyncio.Lock()
         self._seconds: float | None = None
+        self.incomplete = False
         self._at = -float("inf")
 
     async def seconds(self) -> float | None:
@@ -105,6 +127,8 @@ class Lag:
                 if connection is None or connection.is_closed():
                     connection = await connect(self._dsn, WRITER, "rollcall lag")
                 unpublished = await outbox.oldest(connection)
+                known = await state.read(connection)
+                stream = await streams.info(self._bus(), EVENTS.name)
                 unread = await waiting(self._bus())
         # Also where who waits gives up: what state the connection is in nobody knows.
         except BaseException as error:
@@ -114,4 +138,6 @@ class Lag:
                 return None
             raise
         self._connection = connection
+        gone = stream is not None and dropped(stream, known)
+        self.incomplete = gone or known.incomplete_since is not None
         return max(unpublished, unread.seconds)

@@ -50,7 +50,7 @@ class ContactList(Query):
 
     NAME: ClassVar[str] = "contact.list"
 
-    page: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
+    page: Annotated[Whole, Field(ge=1)] | None = None
     page_size: Annotated[Whole, Field(ge=1, le=100)] = 20
     count: Literal["exact", "capped"] = "capped"
     status: ContactStatus | None = None

@@ -84,7 +84,7 @@ class ContactSearch(Query):
     filters: SearchFilters = Field(default_factory=SearchFilters)
     sort_by: Literal["relevance", "created_at", "updated_at", "display_name"] = "relevance"
     sort_order: Literal["asc", "desc"] = "desc"
-    page: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
+    page: Annotated[Whole, Field(ge=1)] | None = None
     page_size: Annotated[Whole, Field(ge=1, le=100)] = 20
     cursor: Cursor | None = None
     wait_for: WaitFor | None = None

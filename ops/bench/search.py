@@ -47,6 +47,18 @@ FULL = Size(1_000_000, 250, 20)
 QUICK = Size(50_000, 60, 8)
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Rates are in contacts a second; searches are by engine and by kind."""
+
+    contacts: int
+    bulk: float
+    rebuilt: float
+    query_ms: dict[str, dict[str, list[float]]]
+    fresh_ms: list[float]
+    indexer_mb: float
+
+
 async def measure(ground: Ground, url: str, size: Size) -> dict[str, Any]:
     """The figures under "search", and under "memory_mb" the indexer's peak. ``url``: an Elasticsearch, left as it was."""
     dsn = await ground.database("bench_search")
@@ -61,7 +73,6 @@ async def measure(ground: Ground, url: str, size: Size) -> dict[str, Any]:
     }
     client = elastic.connect(url).options(request_timeout=60)
     searches = people.queries(size.searches, min(size.contacts, 50_000))
-    figures: dict[str, Any] = {"contacts": size.contacts}
     await _clear(client)  # what a run that was cut off left
     try:
         bulk = await _bulk(client, dsn)
@@ -69,21 +80,50 @@ async def measure(ground: Ground, url: str, size: Size) -> dict[str, Any]:
             dsn, "relay", "contacts", "indexer", "queries", environment=environment
         ) as pids:
             rebuilt = await _rebuilt(owner)
-            figures["rebuild"] = {"documents_per_s": round(rebuilt), "bulk_documents_per_s": round(bulk)}
-            figures["rebuild_vs_bulk"] = round(rebuilt / bulk, 3)
             await ground.until_ready()
             query_ms = {"elasticsearch": await _query(ground, "elasticsearch", searches)}
-            figures["freshness_ms"] = await _freshness(ground, client, ids, size.seconds)
+            fresh_ms = await _freshness(ground, client, ids, size.seconds)
             memory = peak_mb(pids["indexer"])
         async with ground.workers(dsn, "queries"):
             await ground.until_ready()
             query_ms["postgres"] = await _query(ground, "postgres", searches)
-        figures["query_ms"] = query_ms
         await _clear(client)
     finally:
         await client.close()
         await owner.close()
-    return {"search": figures, "memory_mb": {"indexer": memory}}
+    return figures(Measured(size.contacts, bulk, rebuilt, query_ms, fresh_ms, memory))
+
+
+def figures(measured: Measured) -> dict[str, Any]:
+    every = sorted(measured.fresh_ms)
+    search = {
+        "contacts": measured.contacts,
+        "rebuild": {
+            "documents_per_s": round(measured.rebuilt),
+            "bulk_documents_per_s": round(measured.bulk),
+        },
+        "rebuild_vs_bulk": round(measured.rebuilt / measured.bulk, 3),
+        "freshness_ms": {
+            "changes": len(every),
+            "rate": RATE,
+            "refresh_ms": REFRESH_MS,
+            "mean": round(statistics.fmean(every), 1),
+            "p50": percentile(every, 0.5),
+            "p99": percentile(every, 0.99),
+        },
+        "query_ms": {engine: _of_searches(taken) for engine, taken in measured.query_ms.items()},
+    }
+    return {"search": search, "memory_mb": {"indexer": measured.indexer_mb}}
+
+
+def _of_searches(taken: Mapping[str, list[float]]) -> dict[str, Any]:
+    every = sorted(ms for found in taken.values() for ms in found)
+    return {
+        "searches": len(every),
+        "p50": percentile(every, 0.5),
+        "p99": percentile(every, 0.99),
+        "p99_by_kind": {kind: percentile(sorted(found), 0.99) for kind, found in taken.items()},
+    }
 
 
 async def _clear(client: AsyncElasticsearch) -> None:
@@ -141,8 +181,8 @@ async def _rebuilt(owner: asyncpg.Connection) -> float:
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _query(ground: Ground, engine: str, searches: Mapping[str, list[str]]) -> dict[str, Any]:
-    """Milliseconds from the request to the answer on the bus, one search at a time, none twice."""
+async def _query(ground: Ground, engine: str, searches: Mapping[str, list[str]]) -> dict[str, list[float]]:
+    """Milliseconds from the request to the answer on the bus by kind, one search at a time, none twice."""
     client = await Client.connect(ground.stack.nats_url, source="bench")
     while (await client.query("search.status", TENANT, {})).data["engine"] != engine:  # noqa: ASYNC110 - another process's state
         await asyncio.sleep(POLL_SECONDS)
@@ -158,18 +198,12 @@ async def _query(ground: Ground, engine: str, searches: Mapping[str, list[str]])
                 raise RuntimeError(f"{engine} did not answer {kind}: {answer.error or answer.meta}")
     finally:
         await client.close()
-    every = sorted(ms for found in taken.values() for ms in found)
-    return {
-        "searches": len(every),
-        "p50": percentile(every, 0.5),
-        "p99": percentile(every, 0.99),
-        "p99_by_kind": {kind: percentile(sorted(found), 0.99) for kind, found in taken.items()},
-    }
+    return taken
 
 
 async def _freshness(
     ground: Ground, client: AsyncElasticsearch, ids: list[Any], seconds: float
-) -> dict[str, Any]:
+) -> list[float]:
     """Milliseconds from a change's clock in Postgres, which is just before its commit, to its first sight in a search."""
     bus = await nats.connect(ground.stack.nats_url)
     chance = random.Random(9)
@@ -198,15 +232,7 @@ async def _freshness(
     await bus.close()
     if len(taken) < len(changed):
         raise RuntimeError(f"{len(changed) - len(taken)} of {len(changed)} changes were not found")
-    every = sorted(taken.values())
-    return {
-        "changes": len(every),
-        "rate": RATE,
-        "refresh_ms": REFRESH_MS,
-        "mean": round(statistics.fmean(every), 1),
-        "p50": percentile(every, 0.5),
-        "p99": percentile(every, 0.99),
-    }
+    return list(taken.values())
 
 
 async def _publish(bus: Nats, changed: list[str]) -> None:

@@ -70,6 +70,17 @@ async def audit(
     return await _Audit(connection, client, index, entries, tenant, repair, moment, progress).run()
 
 
+async def ahead(
+    connection: asyncpg.Connection, client: AsyncElasticsearch, index: str, keys: Sequence[ContactKey]
+) -> list[ContactKey]:
+    """Those of the contacts that the index holds in a newer version than PostgreSQL. Raises Gone and Retry."""
+    # In this order: what the index has by now cannot be newer than what is read of PostgreSQL after it.
+    present = await Entries(client, index).present(keys)
+    rows = await connection.fetch(ROWS_BY_KEY, [tenant for tenant, _ in keys], [one for _, one in keys])
+    found = {(tenant, contact_id): Row(*rest) for tenant, contact_id, *rest in rows}
+    return [key for key, (entry, _) in present.items() if judge(found.get(key), entry) == "ahead"]
+
+
 class _Audit:
     """One run."""
 

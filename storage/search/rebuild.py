@@ -190,7 +190,7 @@ class _Rebuild:
             if len(piece) < PIECE:
                 break
             after = (piece[-1].tenant_id, piece[-1].id)
-            tokens += sum(len(document.source["attributes"]) for document in piece)
+            tokens += documents.weight(piece)
         return chunk
 
     async def _write(self, index: str, chunk: Sequence[Document]) -> None:

@@ -8,7 +8,10 @@ Invariants:
 - A rebuild is worked on by whoever holds its lease. ``claim`` gives every holder a name of its own, so a holder that slept
   past its lease fails at its next step, even where an instance of the same name took over.
 - ``caught_up_at``, ``caught_up_sequence``: what the stream of events got before that time, which is what it holds up to
-  that sequence, is in the live index, but for documents that it refuses. The sequence is None after a rebuild.
+  that sequence, is in the live index, but for documents that it refuses and for what ``incomplete_since`` says; and so in the
+  next one once that is filled. The sequence is None after a rebuild that nobody has indexed beside.
+- ``incomplete_since``: then it was found that the live index lacks changes that no event brings any more. An index that was
+  begun later has them.
 
 All of it as the writer role, by the database's clock.
 """
@@ -38,6 +41,7 @@ class State(NamedTuple):
     next: str | None
     caught_up_at: datetime | None
     caught_up_sequence: int | None
+    incomplete_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,19 @@ class LeaseLost(Exception):
     """Someone else holds the rebuild now, or it has ended: stop working on it."""
 
 
-READ = "select live_index, next_index, caught_up_at, caught_up_sequence from search_state"
+READ = "select live_index, next_index, caught_up_at, caught_up_sequence, incomplete_since from search_state"
 
 CAUGHT_UP = "update search_state set caught_up_at = $1, caught_up_sequence = $2"
+
+# By whoever notices first: the next one may find that a rebuild has begun, which has them.
+LOST = """
+update search_state set incomplete_since = clock_timestamp(), caught_up_at = $1, caught_up_sequence = $2
+where caught_up_at is not distinct from $3 and caught_up_sequence is not distinct from $4
+"""
+
+OUTDATED = "update search_state set incomplete_since = clock_timestamp() where live_index is not null"
+
+SET_BACK = "update search_state set incomplete_since = clock_timestamp() where incomplete_since is null"
 
 UNFINISHED = """
 select tenant_id, id from search_rebuilds
@@ -133,7 +147,8 @@ with held as (
 )
 update search_state set live_index = held.index_name, next_index = null,
     caught_up_at = greatest(caught_up_at, held.started_at),
-    caught_up_sequence = case when caught_up_at >= held.started_at then caught_up_sequence end
+    caught_up_sequence = case when caught_up_at >= held.started_at then caught_up_sequence end,
+    incomplete_since = case when incomplete_since >= held.started_at then incomplete_since end
 from held returning held.id
 """
 
@@ -174,6 +189,21 @@ async def read(connection: asyncpg.Connection) -> State:
 async def caught_up(connection: asyncpg.Connection, at: datetime, sequence: int) -> None:
     """Record up to when, and to which sequence, the live index has what the stream has, as whoever looked last has found it."""
     await connection.execute(CAUGHT_UP, at, sequence)
+
+
+async def lost(connection: asyncpg.Connection, known: State, at: datetime, sequence: int) -> None:
+    """Record that events after those that were ``known`` are gone unread, and, as ``caught_up`` does, from where none are."""
+    await connection.execute(LOST, at, sequence, known.caught_up_at, known.caught_up_sequence)
+
+
+async def outdated(connection: asyncpg.Connection) -> None:
+    """Record that the live index, if there is one, has documents of the present versions that are not what they should be."""
+    await connection.execute(OUTDATED)
+
+
+async def set_back(connection: asyncpg.Connection) -> None:
+    """Record that the live index has versions that the database has not, as after a restore: it refuses what changes."""
+    await connection.execute(SET_BACK)
 
 
 # -- asking for rebuilds

@@ -5,6 +5,9 @@ of a contact are kept in ``contacts.search_text``, written with the contact and 
 
     "\n maria schmidt \n +4915112345678 \n m.schmidt@acme.com \n"
 
+The first MOST_VALUE characters of a value are kept, and of the values as many as MOST_TEXT has room for: the names and the
+company, which leave room for thousands of characters, the external id, the identifiers, their other spellings, profile names.
+
 A value stands between line feeds, a word between blanks, so that a whole value, a whole word, the beginning of a word and a
 fragment are all found by looking for a piece of text.
 """
@@ -23,7 +26,8 @@ from anyascii import anyascii
 from storage.rows import Contact
 
 MOST_TERMS = 10
-MOST_TEXT = 8_000  # characters of search_text; a contact with more is found by what came first
+MOST_VALUE = 1_000  # characters of a value
+MOST_TEXT = 16_000  # characters of search_text
 FRAGMENT = 3  # characters; a shorter term matches the beginnings of words only
 FORGIVING = range(4, 25)  # letters of a term that takes a typing error
 
@@ -46,7 +50,7 @@ def _letter(character: str) -> str:
 
 
 def search_text(contact: Contact) -> str:
-    """What is found of a contact: names, company, identifiers as kept and as spelled, external id."""
+    """What is found of a contact: names, company, external id, identifiers as kept and as spelled, profile names."""
     return _written(_distinct(_values(contact)))
 
 
@@ -63,33 +67,37 @@ def words(written: str) -> list[str]:
 def _values(contact: Contact) -> Iterator[str]:
     company = contact.attributes.get("company")
     full = " ".join(name for name in (contact.first_name, contact.last_name) if name)
-    names = [contact.display_name, full, company if isinstance(company, str) else None]
-    names += [i.metadata.get("profile_name") for i in contact.identifiers.values()]
-    for name in names:
-        if isinstance(name, str) and name:
-            folded = fold(name)
-            yield folded
-            if not folded.replace(" ", "").isalnum():
-                yield " ".join(_APART.split(folded)).strip()  # "anna-lena" is also found by "lena"
-    for identifier in contact.identifiers.values():
-        yield fold(identifier.key.identifier)
+    identifiers = contact.identifiers.values()
+    for name in (contact.display_name, full, company):
+        yield from _name(name)
+    if contact.external_id:
+        yield fold(contact.external_id)
+    yield from (fold(identifier.key.identifier) for identifier in identifiers)
+    for identifier in identifiers:
         for spelling in (identifier.raw, *identifier.aliases):
             if identifier.key.kind != "phone" and spelling != identifier.key.identifier:
                 yield fold(spelling)
-    if contact.external_id:
-        yield fold(contact.external_id)
+    for identifier in identifiers:
+        yield from _name(identifier.metadata.get("profile_name"))
+
+
+def _name(name: object) -> Iterator[str]:
+    if isinstance(name, str) and name:
+        folded = fold(name[:MOST_VALUE])
+        yield folded
+        if not folded.replace(" ", "").isalnum():
+            yield " ".join(_APART.split(folded)).strip()  # "anna-lena" is also found by "lena"
 
 
 def _distinct(found: Iterable[str]) -> Iterator[str]:
-    yield from dict.fromkeys(value for value in found if value)
+    yield from dict.fromkeys(cut for value in found if (cut := value[:MOST_VALUE].rstrip()))
 
 
 def _written(found: Iterable[str]) -> str:
     text = "\n"
     for value in found:
-        if len(text) + len(value) > MOST_TEXT:
-            break
-        text += f" {value} \n"
+        if len(text) + len(value) <= MOST_TEXT:
+            text += f" {value} \n"
     return text if len(text) > 1 else ""
 
 

@@ -15,7 +15,7 @@ contacts = Table(
     Column("external_id", Text),
     Column("first_name", String(100)),
     Column("last_name", String(100)),
-    Column("display_name", String(255)),
+    Column("display_name", String(255, "C")),  # both engines order by bytes
     Column("email", String(255)),
     Column("phone", String(255)),
     Column("avatar_url", String(500)),

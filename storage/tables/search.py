@@ -14,6 +14,7 @@ search_state = Table(
     Column("next_index", Text),
     Column("caught_up_at", INSTANT),
     Column("caught_up_sequence", BigInteger),
+    Column("incomplete_since", INSTANT),
     CheckConstraint("singleton"),
 )
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import psutil
 
-from ops.samples import traffic
+from ops.demo import SEARCHES
+from ops.samples import TENANTS, traffic
 from tests.e2e.fleet import CLEAN, rollcall
 
 
@@ -34,6 +35,8 @@ async def test_the_demo_shows_what_came_of_the_traffic_and_leaves_nothing_runnin
         "messages per second",
         "Contacts",
         "The timeline of",
+        f"Searches of {TENANTS[0]}, answered by postgres",
+        *SEARCHES,
     ):
         assert shown in ran.stdout, ran.stdout
     for reason in ("not_json", "unstorable", "invalid_payload"):

@@ -89,7 +89,7 @@ async def test_by_page_the_first_ten_thousand(ask: Asker) -> None:
     )
     assert len(rest["data"]) == 50
     assert rest["meta"]["next_cursor"] is None
-    for page, size in ((101, 100), (1_000_000, 1), (10_001, 1)):
+    for page, size in ((101, 100), (1_000_001, 1), (2**63, 100), (10_001, 1)):
         error = await ask.error("contact.search", "many", q="crowd", page=page, page_size=size)
         assert error["code"] == "page_too_deep"
 
@@ -196,6 +196,10 @@ async def test_a_list_with_search_pages_as_a_search(ask: Asker) -> None:
     first = await ask("contact.list", "many", search="crowd", page_size=100, page=100)
     assert (first["meta"]["total"], first["meta"]["total_is"]) == (10_000, "at_least")
     assert await ask.code("contact.list", "many", search="crowd", page_size=100, page=101) == "page_too_deep"
+    assert await ask.code("contact.list", "many", search="crowd", page=1_000_001) == "page_too_deep"
+    assert (await ask.error("contact.list", "many", page=1_000_001))["details"]["errors"] == [
+        {"field": "page", "message": "at most 1,000,000 can be numbered; use the cursor"}
+    ]
     rest = await ask(
         "contact.list", "many", search="crowd", page_size=100, cursor=first["meta"]["next_cursor"]
     )

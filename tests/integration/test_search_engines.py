@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -18,6 +19,7 @@ from nats.aio.client import Client
 
 from ops.devstack import NatsServer
 from storage.postgres import WRITER, connect
+from storage.search import state
 from tests.conftest import Elasticsearch
 from tests.eventually import eventually
 from tests.helpers.applier import Applier
@@ -88,6 +90,9 @@ async def begin(
 ) -> AsyncIterator[Begin]:
     """Call it when the contacts are made: they are indexed, and the worker begins."""
     await lagless(bus.url)
+    await writer.execute(
+        "update search_state set caught_up_at = null, caught_up_sequence = null, incomplete_since = null"
+    )
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> Stage:
@@ -238,6 +243,34 @@ async def test_a_lag_grows_no_faster_than_time_goes(begin: Begin, nats: Client) 
     assert await stage.engine() == "elasticsearch"
     await stage.answers("postgres")
     assert 2 < time.monotonic() - began < 6
+
+
+async def test_an_index_that_lacks_lost_events_is_not_asked_until_it_is_built_anew(
+    begin: Begin, writer: asyncpg.Connection, nats: Client
+) -> None:
+    stage = await begin()
+    js = nats.jetstream()
+    last = (await js.stream_info("EVENTS")).state.last_seq
+    await state.caught_up(writer, datetime.now(UTC), last)
+    assert await stage.engine() == "elasticsearch"
+    await js.publish(f"contact.updated.{stage.applier.tenant}.{uuid.uuid4()}", b"{}")
+    await js.purge_stream("EVENTS")  # nobody has read it, and nobody will
+    await stage.answers("postgres")
+    status = await stage.ask.data("search.status")
+    assert status["reasons"] == ["the index lacks changes whose events are gone, until it is built anew"]
+    assert status["lag_s"] < 1
+
+    await state.lost(writer, await state.read(writer), datetime.now(UTC), last + 1)  # an indexer has noticed
+    await state.request(writer, None)
+    job = await state.claim(writer, "me", 60)
+    assert job
+    await state.begin_index(writer, job, stage.index.name)
+    await asyncio.sleep(2.5)  # two looks
+    assert await stage.engine() == "postgres"
+    await state.go_live(writer, job)
+    await state.finish(writer, job)
+    await stage.answers("elasticsearch")
+    assert stage.ask.problems == []
 
 
 # -- what is shown is what is committed

@@ -12,13 +12,13 @@ import pytest
 from alembic import command
 from alembic.config import Config
 
-from storage.migrate import MIGRATIONS, migrate, revision, script
+from storage.migrate import AFTERWARDS, MIGRATIONS, migrate, revision, script
 from storage.postgres import READER, connect, engine
 from storage.reads.session import Reads
-from storage.search import texts
+from storage.search import state, texts
 from storage.search.criteria import Criteria
 from storage.search.postgres import search
-from storage.search.text import parse, values
+from storage.search.text import MOST_VALUE, parse, values
 from tests.conftest import database_name
 from tests.helpers import seed
 
@@ -88,8 +88,11 @@ async def test_contacts_from_before_get_their_text(empty: str, owner: asyncpg.Co
     assert (await revision(owner)).up_to_date
 
 
-async def test_an_interrupted_run_goes_on(empty: str, owner: asyncpg.Connection) -> None:
+async def test_an_interrupted_run_goes_on(
+    empty: str, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The text is indexed only once every contact has it."""
+    monkeypatch.delitem(AFTERWARDS, "0007")
     await from_before(owner)
     await owner.execute(script(OLD, "0002"))
     await owner.execute("update contacts set search_text = E'\\n mine \\n' where display_name = 'Gone'")
@@ -97,6 +100,32 @@ async def test_an_interrupted_run_goes_on(empty: str, owner: asyncpg.Connection)
     found = await texts_of(owner)
     assert found["Gone"] == "\n mine \n"
     assert found["Anna Müller"].startswith("\n anna muller \n")
+
+
+@pytest.mark.parametrize("displaced", [True, False])
+async def test_a_text_that_a_long_value_had_cut_short_is_written_anew(
+    empty: str, owner: asyncpg.Connection, displaced: bool
+) -> None:
+    """And the search index is built anew where there are any. Texts that hold the same in another order are left alone."""
+    await owner.execute(script(None, "0006"))
+    anna = await seed.contact(
+        owner,
+        "a",
+        display_name="Anna",
+        external_id="CRM-1",
+        attributes={"company": "x" * 8100 if displaced else "ACME"},
+        search_text="\n anna \n" if displaced else "\n anna \n acme \n anna@acme.com \n crm-1 \n",
+    )
+    await seed.identifier(owner, "a", anna, "email", "anna@acme.com")
+    await owner.execute("update search_state set live_index = 'i'")
+    before = await texts_of(owner)
+    assert (await migrate(empty)).current == "0006"
+    found = await texts_of(owner)
+    company = "x" * MOST_VALUE if displaced else "acme"
+    assert sorted(values(found["Anna"])) == sorted(["anna", company, "crm-1", "anna@acme.com"])
+    assert (found == before) is not displaced
+    assert ((await state.read(owner)).incomplete_since is not None) is displaced
+    assert await owner.fetchval("select version from contacts") == 1
 
 
 async def test_a_contact_that_changes_meanwhile_keeps_its_own(

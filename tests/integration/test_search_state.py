@@ -25,7 +25,8 @@ async def writer(database: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await connect(database, WRITER)
     await connection.execute("delete from search_rebuilds")
     await connection.execute(
-        "update search_state set live_index = null, next_index = null, caught_up_at = null, caught_up_sequence = null"
+        "update search_state set live_index = null, next_index = null, caught_up_at = null, caught_up_sequence = null, "
+        "incomplete_since = null"
     )
     yield connection
     await connection.close()
@@ -137,7 +138,7 @@ async def test_the_way_of_an_index(writer):
     await state.begin_index(writer, job, "i")
     assert await state.read(writer) == State(None, "i", None, None)
     await state.go_live(writer, job)
-    live, following, at, sequence = await state.read(writer)
+    live, following, at, sequence, _ = await state.read(writer)
     assert (live, following, sequence) == ("i", None, None)
     assert at
     assert before - timedelta(seconds=1) < at <= datetime.now(UTC) + timedelta(seconds=1)
@@ -165,3 +166,31 @@ async def test_a_rebuild_that_began_before_says_nothing_of_what_was_caught_up_wi
     await state.caught_up(writer, later, 10)
     await state.go_live(writer, job)
     assert await state.read(writer) == State("i", None, later, 10)
+
+
+async def test_an_index_is_whole_that_was_begun_after_events_were_lost(writer):
+    at = datetime.now(UTC)
+    await state.caught_up(writer, at, 10)
+    known = await state.read(writer)
+    await state.lost(writer, known, at, 20)
+    await state.lost(writer, known, at, 15)  # another who has found the same, later
+    found = await state.read(writer)
+    assert (found.caught_up_sequence, found.incomplete_since is not None) == (20, True)
+    await state.set_back(writer)
+    assert await state.read(writer) == found
+    await state.request(writer, None)
+    job = await state.claim(writer, "me", LONG)
+    assert job
+    await state.begin_index(writer, job, "i")
+    await state.go_live(writer, job)
+    assert (await state.read(writer)).incomplete_since is None
+
+
+async def test_an_index_lacks_what_was_lost_after_it_was_begun(writer):
+    await state.request(writer, None)
+    job = await state.claim(writer, "me", LONG)
+    assert job
+    await state.begin_index(writer, job, "i")
+    await state.set_back(writer)
+    await state.go_live(writer, job)
+    assert (await state.read(writer)).incomplete_since

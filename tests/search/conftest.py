@@ -44,7 +44,8 @@ async def ground(
         "truncate contacts, channel_identifiers, contact_tag_mappings, dead_letters, outbox, search_rebuilds"
     )
     await owner.execute(
-        "update search_state set live_index = null, next_index = null, caught_up_at = null, caught_up_sequence = null"
+        "update search_state set live_index = null, next_index = null, caught_up_at = null, caught_up_sequence = null, "
+        "incomplete_since = null"
     )
     await made_anew(nats)
     search = connect_search(elasticsearch.url)
@@ -78,7 +79,8 @@ async def shelf(
     """No contacts, no index."""
     await owner.execute("truncate contacts, channel_identifiers, contact_tag_mappings, search_rebuilds")
     await owner.execute(
-        "update search_state set live_index = null, next_index = null, caught_up_at = null, caught_up_sequence = null"
+        "update search_state set live_index = null, next_index = null, caught_up_at = null, caught_up_sequence = null, "
+        "incomplete_since = null"
     )
     writer, other = await connect(database, WRITER), await connect(database, WRITER)
     search = connect_search(elasticsearch.url)

@@ -169,6 +169,31 @@ async def test_changes_at_the_very_end(
     await shelf.agrees()
 
 
+async def test_what_was_found_in_the_old_index_is_found_in_the_new_one(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+):
+    """Also what was written a moment before the alias moves; else a search would step back by as much as a refresh takes."""
+    name = tenant()
+    live = await shelf.live()
+    move = indexes.move_alias
+    found: list[uuid.UUID] = []
+
+    async def late(client: Any, alias: str, index: str) -> None:
+        async with shelf.apart() as desk:
+            await desk.search.indices.put_settings(index=index, settings={"refresh_interval": "-1"})
+            key = await desk.contact(name)
+            await desk.follow(key)
+            await desk.search.indices.refresh(index=live)
+            assert await desk.finds(name, "maria") == [key[1]]
+            await move(client, alias, index)
+            found.extend(await desk.finds(name, "maria"))
+
+    job = await shelf.job()
+    monkeypatch.setattr(indexes, "move_alias", late)
+    await shelf.rebuild(job)
+    assert len(found) == 1
+
+
 async def test_deleted_documents_end_with_their_index(shelf: Shelf, small: None):
     name = tenant()
     kept = await shelf.contacts(name, 30)

@@ -10,7 +10,8 @@ from storage.search.elastic.connection import Unavailable, UnsupportedServer
 from workers import faults
 from workers.jetstream import NO_STREAM, Refused
 
-SEARCH: Final = (Retry, Unavailable, UnsupportedServer)  # Elasticsearch's own
+AWAY: Final = (Unavailable, UnsupportedServer)  # nobody answers who could take anything
+SEARCH: Final = (Retry, *AWAY)  # Elasticsearch's own
 TRANSIENT: Final = (*SEARCH, *faults.TRANSIENT)
 
 

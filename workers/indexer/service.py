@@ -11,8 +11,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
@@ -26,16 +25,15 @@ from storage.postgres import WRITER, connect
 from storage.search import state
 from storage.search.elastic import connection as elastic
 from storage.search.elastic import indexes
-from storage.search.state import State
 from workers import streams
 from workers.due import Due
 from workers.engine.wire import LogClient
 from workers.indexer import writer
 from workers.indexer.changes import Batch, Changes
-from workers.indexer.faults import SEARCH, TRANSIENT, said
+from workers.indexer.faults import AWAY, SEARCH, TRANSIENT, said
 from workers.indexer.jobs import Jobs
-from workers.jetstream import NoAnswer, Refused, parse_time
-from workers.lag import waiting
+from workers.jetstream import NoAnswer, Refused
+from workers.lag import dropped, waiting
 from workers.service import Runtime
 
 LOOK_SECONDS: Final = 2.0  # between two looks at the indexes and at the stream
@@ -58,6 +56,7 @@ class Indexer:
         self._halted = asyncio.Event()
         self._problem: str | None = "starting"
         self._worked = -float("inf")  # when a pass last went well
+        self._away = False  # whether it is Elasticsearch that a pass last failed at, for it is not there to take anything
         self._bus: LogClient | None = None
         self._changes: Changes | None = None
         self._batch: Batch | None = None  # in hand: not acknowledged
@@ -99,10 +98,10 @@ class Indexer:
         return [*([self._told()] if self._problem else []), *self._jobs.problems()]
 
     def _told(self) -> str:
-        """What is wrong: a degradation while it may pass, and the queries do without us."""
+        """What is wrong: a degradation while it may pass, and for as long as there is no Elasticsearch: the queries do without us."""
         told = f"what changes waits to be indexed: {self._problem}"
         passing = time.monotonic() - self._worked < self._settings.stall_seconds
-        return Degraded(told) if passing else told
+        return Degraded(told) if passing or self._away else told
 
     async def _pass(self) -> None:
         """A batch, or a look around when there is none."""
@@ -130,18 +129,25 @@ class Indexer:
         ):
             if await state.read(connection) == known:  # else a rebuild has ended meanwhile
                 await self._rebuild(connection, "there is no live index")
-            return
+            if known.next is None:
+                return  # what is acknowledged now is written nowhere
         stream = await streams.info(self._bus, EVENTS.name)
         found = await waiting(self._bus)  # after the stream: what came in between is not counted as indexed
         metrics.SEARCH_LAG_SECONDS.set(found.seconds)
         if stream is None:
             return
+        at, sequence = (
+            (found.now, stream["state"]["last_seq"])
+            if found.oldest is None
+            else (found.oldest.time, found.oldest.sequence - 1)
+        )
         if dropped(stream, known):
+            await state.lost(connection, known, at, sequence)
             await self._rebuild(connection, "the stream may have dropped events that nobody had indexed")
-        elif found.oldest is None:
-            await state.caught_up(connection, found.now, stream["state"]["last_seq"])
-        else:
-            await state.caught_up(connection, found.oldest.time, found.oldest.sequence - 1)
+            return
+        await state.caught_up(connection, at, sequence)
+        if known.incomplete_since is not None:
+            await self._rebuild(connection, "the live index lacks changes that no event brings any more")
 
     async def _rebuild(self, connection: asyncpg.Connection, why: str) -> None:
         """Ask for a rebuild of everything. One that has not ended is not asked for again."""
@@ -181,6 +187,7 @@ class Indexer:
 
     def _well(self) -> None:
         self._problem = None
+        self._away = False
         self._worked = time.monotonic()
 
     def _failed(self, error: BaseException) -> None:
@@ -188,6 +195,9 @@ class Indexer:
         if told != self._problem:
             log.warning("waiting", operation="index", error=told)
         self._problem = told
+        self._away = isinstance(error, AWAY)
+        if self._away:
+            self._worked = time.monotonic()  # whoever comes back is given the time to take it
         if isinstance(error, SEARCH):
             metrics.RETRIES.labels("elasticsearch").inc()
             self._version = None  # whatever answers next may be another server
@@ -214,20 +224,6 @@ class Indexer:
         if self._database is not None:
             self._database.terminate()
         await self._search.close()
-
-
-def dropped(stream: Mapping[str, Any], known: State) -> bool:
-    """Whether the stream, by its info, may have dropped events that were not indexed."""
-    if known.caught_up_at is None:
-        return False
-    if parse_time(stream["created"]) > known.caught_up_at:
-        return True
-    held = stream["state"]
-    if known.caught_up_sequence is not None:
-        return bool(held["first_seq"] > known.caught_up_sequence + 1)
-    # All that is known is a time: nothing was missed while something from before it is there, or was the last to go.
-    oldest = parse_time(held["first_ts"] if held["messages"] else held["last_ts"])
-    return bool(held["first_seq"] > 1 and oldest > known.caught_up_at)
 
 
 def build(runtime: Runtime) -> Indexer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from contracts.queries import ContactFind, ContactGet, ContactList
 from storage.reads import contact_list
@@ -12,6 +12,8 @@ from storage.search.criteria import Criteria, Filters
 from workers.query_handlers import finding
 from workers.query_handlers.answer import Answer, asked, bad_cursor, found, invalid, name_of, redirected
 from workers.query_handlers.context import Context
+
+MOST_PAGES: Final = 1_000_000  # of a list without a search: each one before is read
 
 
 async def get(context: Context, request: ContactGet) -> Answer:
@@ -43,6 +45,10 @@ async def list_contacts(context: Context, request: ContactList) -> Answer:
 async def _listed(context: Context, request: ContactList) -> Answer:
     narrowed = ContactFilter(**_filters(request))
     number, size = request.page or 1, request.page_size
+    if number > MOST_PAGES:
+        raise invalid(
+            [{"field": "page", "message": f"at most {MOST_PAGES:,} can be numbered; use the cursor"}]
+        )
     async with context.reads() as reads:
         try:
             page = await contact_list.page(

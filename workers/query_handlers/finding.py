@@ -70,11 +70,14 @@ def highlights(contact: Mapping[str, Any], text: Text | None, *, forgiving: bool
     """By field of the contact, where the text was found; fields without are left out."""
     if text is None:
         return {}
-    shown = {
-        name: [marked for value in values if (marked := _marked(value, text, forgiving=forgiving))]
-        for name, values in _texts(contact)
-    }
-    return {name: list(dict.fromkeys(marked)) for name, marked in shown.items() if marked}
+    shown: dict[str, dict[str, None]] = {}
+    for name, spellings in _texts(contact):
+        marked = next(
+            (found for one in spellings if (found := _marked(one, text, forgiving=forgiving))), None
+        )
+        if marked is not None:
+            shown.setdefault(name, {})[marked] = None
+    return {name: list(marked) for name, marked in shown.items()}
 
 
 def _marked(value: str, text: Text, *, forgiving: bool) -> str | None:
@@ -86,8 +89,12 @@ def _marked(value: str, text: Text, *, forgiving: bool) -> str | None:
 
 
 def _texts(contact: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """What may be shown, by field: the ways to write each value, of which the first that holds the text is."""
     for name in _HIGHLIGHTED:
         yield name, [contact[name]] if contact[name] else []
     company = contact["attributes"].get("company")
     yield "company", [company] if isinstance(company, str) else []
-    yield "identifiers", [identifier["identifier"] for identifier in contact["identifiers"]]
+    for identifier in contact["identifiers"]:
+        yield "identifiers", [identifier["identifier"], identifier["raw"], *identifier["aliases"]]
+        profile_name = identifier["metadata"].get("profile_name")
+        yield "profile_names", [profile_name] if isinstance(profile_name, str) else []

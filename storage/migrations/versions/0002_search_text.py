@@ -1,7 +1,8 @@
 """The text that contacts are found by, written with the contact (``storage.search.text``).
 
 Contacts from before have none yet. ``rollcall migrate`` writes theirs after this revision and before the next one, which
-indexes it (``storage.search.texts``). A worker of the version before knows nothing of it: stop them all before.
+indexes it (``storage.search.texts``). A worker of the version before knows nothing of it: whoever writes contacts is stopped
+before, as docs/operating.md says.
 """
 
 from alembic import op

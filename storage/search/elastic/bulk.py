@@ -36,10 +36,13 @@ class Refused:
 
 @dataclass(slots=True)
 class Written:
-    """What became of the documents that did not go in; all others are there, in this version or a newer one."""
+    """What became of the documents that did not go in; all others are there."""
 
     refused: list[Refused] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)  # targets without their alias: nothing was written there
+    kept: dict[str, list[Document]] = field(
+        default_factory=dict
+    )  # by target: it has the version, or a newer one
 
 
 class Retry(Exception):
@@ -86,7 +89,10 @@ async def _send(client: AsyncElasticsearch, target: str, chunk: _Chunk, written:
         return
     for (document, _), item in zip(chunk, answer["items"], strict=True):
         status, why = item["index"]["status"], item["index"].get("error", {})
-        if status < 300 or status == 409:  # the same version is there, or a newer one
+        if status < 300:
+            continue
+        if status == 409:
+            written.kept.setdefault(target, []).append(document)
             continue
         if status == 404:
             written.gone.add(target)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -86,6 +86,11 @@ async def scan(
     else:
         rows = await connection.fetch(SCAN_TENANT, tenant, contact_id, limit)
     return [_document(row) for row in rows]
+
+
+def weight(found: Iterable[Document]) -> int:
+    """The tokens of their attributes, which nearly all of a large document is made of."""
+    return sum(len(document.source.get("attributes", ())) for document in found)
 
 
 def attribute(key: str, value: Scalar) -> str:

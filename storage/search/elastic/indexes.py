@@ -97,14 +97,16 @@ async def count(client: AsyncElasticsearch, index: str) -> int:
 
 
 async def move_alias(client: AsyncElasticsearch, alias: str, index: str) -> None:
-    """Searches go to this index, and to no other, from one moment to the next."""
+    """Searches go to this index, and to no other, from one moment to the next; what was written until now they see there too."""
     actions: list[dict[str, Any]] = [
         {"remove": {"index": old, "alias": alias}} for old in sorted(await behind(client, alias) - {index})
     ]
     actions.append({"add": {"index": index, "alias": alias}})
+    patient = client.options(request_timeout=TIMEOUT)
     with asking():
         try:
-            await client.options(request_timeout=TIMEOUT).indices.update_aliases(actions=actions)
+            await patient.indices.refresh(index=index)
+            await patient.indices.update_aliases(actions=actions)
         except BadRequestError as error:
             if error.error == "invalid_alias_name_exception":
                 raise Refused(

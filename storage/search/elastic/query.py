@@ -17,7 +17,7 @@ from elasticsearch import ApiError, AsyncElasticsearch
 from storage.search.criteria import MOST_HITS, Criteria, Filters, Hits, Position
 from storage.search.elastic.connection import TIMEOUT, Misunderstood, Unavailable, reason
 from storage.search.elastic.documents import attribute, microseconds, moment
-from storage.search.text import MOST_TEXT, Term
+from storage.search.text import MOST_VALUE, Term
 
 Query = dict[str, Any]
 
@@ -107,7 +107,7 @@ def _musts(criteria: Criteria) -> list[Query]:
 def _term(term: Term, *, forgiving: bool) -> Query:
     ways: list[Query] = []
     for spelling in term.spellings:
-        if len(spelling) > MOST_TEXT:  # longer than anything that is kept
+        if len(spelling) > MOST_VALUE:  # longer than anything that is kept
             continue
         ways += [
             _rank({"term": {"values": spelling}}, 4),
@@ -117,7 +117,7 @@ def _term(term: Term, *, forgiving: bool) -> Query:
         if term.is_fragment(spelling):
             ways.append(_rank({"match_phrase": {"words.text": spelling}}, 1))
     typed = term.forgiving
-    if forgiving and typed and len(typed) <= MOST_TEXT:
+    if forgiving and typed and len(typed) <= MOST_VALUE:
         fuzzy = {"value": typed, "fuzziness": 1, "prefix_length": 0, "rewrite": "constant_score"}
         ways.append(_rank({"fuzzy": {"words": fuzzy}}, 0))
     return {"dis_max": {"queries": ways}} if ways else _NOTHING
