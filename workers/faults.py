@@ -7,11 +7,14 @@ from typing import Final
 import asyncpg
 import nats.errors
 
+from storage.errors import ReadTimeout, Unavailable
 from workers.jetstream import NoAnswer, Refused
 
 TRANSIENT: Final = (
     NoAnswer,
     Refused,
+    Unavailable,
+    ReadTimeout,
     OSError,
     nats.errors.Error,
     asyncpg.PostgresConnectionError,

@@ -7,8 +7,6 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Final, Literal
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from contracts.vocabulary import Role
@@ -47,7 +45,7 @@ class Downloads:
                 pieces = self._apart.pieces(rights.tenant, contact_id, visible_to)
         except Refusal as refusal:
             return refused(404, refusal.code, str(refusal))
-        except (*TRANSIENT, DBAPIError, PoolTimeoutError):
+        except TRANSIENT:
             return refused(503, "unavailable", "the database is out of reach; try again")
         headers = {
             "content-disposition": f'attachment; filename="timeline-{contact_id}.{format}"',
