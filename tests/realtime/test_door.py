@@ -263,7 +263,6 @@ GARBAGE = [
     '{"type": "subscribe", "sub": "s", "contacts": "?"}',
     '{"type": "subscribe", "sub": "s", "contacts": []}',
     '{"type": "subscribe", "sub": "s", "contacts": ["x"]}',
-    '{"type": "subscribe", "sub": "s", "contacts": "*", "cursor": 7}',
     '{"type": "ack", "ids": []}',
     '{"type": "ack", "ids": ["x"]}',
     '{"type": "read"}',

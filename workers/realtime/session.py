@@ -226,7 +226,8 @@ class Session:
             return model.model_validate(fields)
         except ValidationError as error:
             first = validation_errors(error)[0]
-            self._complain(FrameError.BAD_FRAME, f"{first['field']}: {first['message']}", ref)
+            code = FrameError.BAD_CURSOR if first["field"] == "cursor" else FrameError.BAD_FRAME
+            self._complain(code, f"{first['field']}: {first['message']}", ref)
             return None
 
     async def _handle(self, rights: Rights, frame: ClientFrame) -> None:

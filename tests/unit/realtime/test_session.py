@@ -130,3 +130,15 @@ async def test_marks_without_a_database_are_to_be_sent_again(house: House, failu
         client.send("ack", ids=IDS)
         await eventually(lambda: marks.count == 1, what="it is marked")
         assert not running.done()
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "x" * 501, 7, {"of": "another kind"}, [], True])
+async def test_a_cursor_that_cannot_be_read(house: House, cursor: Any):
+    house.hub.begin(datetime.now(UTC), 0)
+    async with come(house, token()) as (client, _, running):
+        client.send("subscribe", sub="s", contacts="*", cursor=cursor)
+        error = await client.until("error")
+        assert (error["code"], error["ref"]) == ("bad_cursor", "s")
+        client.send("subscribe", sub="s", contacts="*")
+        await client.until("subscribed")
+        assert not running.done()
