@@ -194,3 +194,4 @@ class GoodbyeReason(StrEnum):
     EXPIRED = "expired"
     LIMIT = "limit"
     SLOW = "slow"
+    UNAVAILABLE = "unavailable"

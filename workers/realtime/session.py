@@ -45,14 +45,15 @@ from workers.realtime.subscription import Subscription
 from workers.realtime.tokens import BadToken
 
 AUTH_SECONDS: Final = 5.0
+BEGIN_SECONDS: Final = 5.0  # that a client waits while the stream is not known, before it is sent elsewhere
 MOST_SUBSCRIPTIONS: Final = 100  # of one socket
 FRAMES_A_SECOND: Final = 100.0  # that a client may send in the long run
 FRAMES_AT_ONCE: Final = 300.0
 ASKED_AT_ONCE: Final = 8  # queries of one socket under way
 LAST_WORDS: Final = 1.0  # seconds for what waits before the socket closes
-SPREAD_MS: Final = 3_000  # over which the clients of an instance that drains come back
+SPREAD_MS: Final = 3_000  # over which clients that were sent away come back
 
-UNAUTHENTICATED, REFUSED, SILENT, LIMITED, DRAINING = 4401, 4403, 4408, 4429, 1012
+UNAUTHENTICATED, REFUSED, SILENT, LIMITED, ELSEWHERE = 4401, 4403, 4408, 4429, 1012
 
 log = get_logger("workers.realtime.session")
 
@@ -73,11 +74,12 @@ class House:
 
 
 class Ended(Exception):
-    """The session is over: the socket closes with this code."""
+    """The session is over: goodbye, where there is a reason to say, and the socket closes with this code."""
 
-    def __init__(self, code: int) -> None:
+    def __init__(self, code: int, reason: GoodbyeReason | None = None) -> None:
         super().__init__(code)
         self.code = code
+        self.reason = reason
 
 
 class Session:
@@ -95,32 +97,46 @@ class Session:
 
     async def run(self) -> None:
         """From an accepted socket to a closed one."""
-        code: int | None = None
+        end: Ended | None = None
+        living = asyncio.create_task(self._live())
+        first: tuple[asyncio.Future[Any], ...] = (living, self._ending)
         try:
-            claims = await self._authenticate()
-            with self._house.doorkeeper.admitted(claims):
-                await self._serve(claims)
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            if living.done():
+                living.result()
+            raise self._ending.result()
         except Ended as ended:
-            code = ended.code
-        except TooMany as refusal:
-            self._complain(FrameError.LIMIT, str(refusal))
-            code = LIMITED
+            end = ended
         except (WebSocketDisconnect, OSError):
             pass
+        except Exception as error:
+            log.exception("failed", operation="session", session=self.id, error=type(error).__name__)
+            end = Ended(ELSEWHERE, GoodbyeReason.UNAVAILABLE)
         finally:
-            await self._leave(code)
+            living.cancel()
+            await asyncio.wait({living})
+            await self._leave(end)
 
-    def end(self, reason: GoodbyeReason, code: int, after_ms: int = 0) -> None:
-        """Say goodbye, and close."""
+    def end(self, ended: Ended) -> None:
+        """Say goodbye, and close; at whatever point the session is."""
         if not self._ending.done():
-            self._put(type="goodbye", reason=reason, reconnect_after_ms=after_ms)
-            self._ending.set_result(Ended(code))
+            self._ending.set_result(ended)
 
     def drain(self) -> None:
         """The instance ends: its clients come back one after the other, elsewhere."""
-        self.end(GoodbyeReason.DRAINING, DRAINING, random.randrange(SPREAD_MS))
+        self.end(Ended(ELSEWHERE, GoodbyeReason.DRAINING))
 
     # -- coming and going
+
+    async def _live(self) -> None:
+        """From the first frame until the client goes. Raises Ended, WebSocketDisconnect."""
+        claims = await self._authenticate()
+        try:
+            with self._house.doorkeeper.admitted(claims):
+                await self._serve(claims)
+        except TooMany as refusal:
+            self._complain(FrameError.LIMIT, str(refusal))
+            raise Ended(LIMITED, GoodbyeReason.LIMIT) from None
 
     async def _authenticate(self) -> Claims:
         """Raises Ended."""
@@ -147,48 +163,53 @@ class Session:
         raise Ended(UNAUTHENTICATED)
 
     async def _serve(self, claims: Claims) -> None:
+        """Raises Ended, WebSocketDisconnect."""
         rights = self._rights = Rights.of(claims)
-        await self._house.hub.started.wait()
-        self._put(
-            type="ready",
-            session=self.id,
-            role=rights.role,
-            expires_at=rights.expires_at,
-            heartbeat_s=self._house.settings.realtime_heartbeat_s,
-        )
         expiry = asyncio.get_running_loop().call_later(
             max(0.0, rights.expires_at.timestamp() - time.time()),
             self.end,
-            GoodbyeReason.EXPIRED,
-            UNAUTHENTICATED,
+            Ended(UNAUTHENTICATED, GoodbyeReason.EXPIRED),
         )
         metrics.REALTIME_SOCKETS.labels(rights.role).inc()
-        listening = asyncio.create_task(self._listen(rights))
-        first: tuple[asyncio.Future[Any], ...] = (listening, self._ending)
         try:
-            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-            if listening.done():
-                listening.result()
-            if self._ending.done():
-                raise self._ending.result()
+            await self._begin()
+            self._put(
+                type="ready",
+                session=self.id,
+                role=rights.role,
+                expires_at=rights.expires_at,
+                heartbeat_s=self._house.settings.realtime_heartbeat_s,
+            )
+            await self._listen(rights)
         finally:
-            listening.cancel()
             expiry.cancel()
             metrics.REALTIME_SOCKETS.labels(rights.role).dec()
 
-    async def _leave(self, code: int | None) -> None:
+    async def _begin(self) -> None:
+        """Wait until it is known what happens now. Raises Ended: nobody is kept waiting for a stream that does not come."""
+        try:
+            async with asyncio.timeout(BEGIN_SECONDS):
+                await self._house.hub.started.wait()
+        except TimeoutError:
+            self._complain(FrameError.UNAVAILABLE, "no events come to this instance yet; try again")
+            raise Ended(ELSEWHERE, GoodbyeReason.UNAVAILABLE) from None
+
+    async def _leave(self, end: Ended | None) -> None:
         for subscription in self._subscriptions.values():
             self._house.hub.unwatch(subscription)
         for task in (*self._catching_up.values(), *self._asked):
             task.cancel()
-        if code is not None:
-            metrics.REALTIME_CLOSES.labels(str(code)).inc()
+        if end is not None:
+            if end.reason is not None:
+                self._goodbye(end.reason)
+            metrics.REALTIME_CLOSES.labels(str(end.code)).inc()
             await self._outgoing.flush(LAST_WORDS)
             with contextlib.suppress(OSError, RuntimeError, WebSocketDisconnect, TimeoutError):
                 async with asyncio.timeout(LAST_WORDS):
-                    await self._socket.close(code)
+                    await self._socket.close(end.code)
         self._outgoing.close()
         about = {"tenant": self._rights.tenant, "role": self._rights.role} if self._rights else {}
+        code = end and end.code
         log.debug("socket closed", operation="session", session=self.id, code=code, **about)
 
     # -- what comes
@@ -197,9 +218,12 @@ class Session:
         """Raises Ended, WebSocketDisconnect."""
         while True:
             frame = await self._receive()
-            if not self._allowance.take() or self._outgoing.is_clogged:
+            if not self._allowance.take():
                 self._complain(FrameError.LIMIT, f"at most {FRAMES_A_SECOND:.0f} frames a second")
-                raise Ended(LIMITED)
+                raise Ended(LIMITED, GoodbyeReason.LIMIT)
+            if self._outgoing.is_clogged:
+                self._complain(FrameError.LIMIT, "too many answers wait to be read")
+                raise Ended(LIMITED, GoodbyeReason.SLOW)
             if frame is not None:
                 await self._handle(rights, frame)
 
@@ -294,7 +318,7 @@ class Session:
             log.exception(
                 "catching up failed", operation="session", session=self.id, error=type(error).__name__
             )
-            self.end(GoodbyeReason.SLOW, 1011)
+            self.end(Ended(ELSEWHERE, GoodbyeReason.UNAVAILABLE))
         finally:
             if self._catching_up.get(sub) is asyncio.current_task():
                 del self._catching_up[sub]
@@ -345,6 +369,10 @@ class Session:
     def _complain(self, code: FrameError, message: str, ref: str | None = None) -> None:
         about: Mapping[str, str] = {} if ref is None else {"ref": ref}
         self._put(type="error", code=code, message=message, **about)
+
+    def _goodbye(self, reason: GoodbyeReason) -> None:
+        after_ms = 0 if reason is GoodbyeReason.EXPIRED else random.randrange(SPREAD_MS)
+        self._put(type="goodbye", reason=reason, reconnect_after_ms=after_ms)
 
     def _put(self, **fields: Any) -> None:
         metrics.REALTIME_FRAMES.labels(fields["type"]).inc()

@@ -7,16 +7,20 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
 from starlette.websockets import WebSocket
 
+from contracts.codes import CLOSES
 from contracts.vocabulary import Role
 from ops.settings import Settings
 from storage.errors import ReadTimeout, Unavailable
 from tests.eventually import eventually
+from workers.realtime import session as sessions
+from workers.realtime.app import Front
 from workers.realtime.doorkeeper import Doorkeeper
 from workers.realtime.hub import Hub
 from workers.realtime.positions import Cursors
@@ -37,7 +41,12 @@ class Client:
 
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []
+        self.accepted = False
         self.code: int | None = None
+        self.headers: dict[str, str] = {}
+        self.reads = asyncio.Event()
+        self.reads.set()
+        self.read = 0  # frames that the session has taken
         self._sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
     def send(self, kind: str, **fields: Any) -> None:
@@ -47,14 +56,33 @@ class Client:
     def leave(self) -> None:
         self._sent.put_nowait({"type": "websocket.disconnect", "code": 1001})
 
+    async def accept(self) -> None:
+        self.accepted = True
+
     async def receive(self) -> dict[str, Any]:
-        return await self._sent.get()
+        message = await self._sent.get()
+        self.read += 1
+        return message
 
     async def send_text(self, text: str) -> None:
+        await self.reads.wait()
         self.frames.append(json.loads(text))
 
     async def close(self, code: int) -> None:
         self.code = code
+
+    @property
+    def kinds(self) -> list[str]:
+        return [frame["type"] for frame in self.frames]
+
+    @property
+    def last_words(self) -> tuple[Any, ...]:
+        """The last frame, which is a goodbye, and the close code."""
+        goodbye = self.frames[-1]
+        assert goodbye["type"] == "goodbye"
+        assert 0 <= goodbye["reconnect_after_ms"] < 3_000
+        assert self.code in CLOSES
+        return goodbye["reason"], self.code
 
     async def until(self, kind: str) -> dict[str, Any]:
         """The last frame, once it is of that type."""
@@ -142,3 +170,97 @@ async def test_a_cursor_that_cannot_be_read(house: House, cursor: Any):
         client.send("subscribe", sub="s", contacts="*")
         await client.until("subscribed")
         assert not running.done()
+
+
+# -- how it ends
+
+
+@pytest.mark.parametrize("point", ["before auth", "before ready", "after ready"])
+async def test_a_session_is_drained_at_whatever_point_it_is(house: House, point: str):
+    if point == "after ready":
+        house.hub.begin(datetime.now(UTC), 0)
+    async with come(house, None if point == "before auth" else token()) as (client, session, running):
+        if point != "before auth":
+            await eventually(lambda: client.read == 1, what="auth is read")
+        if point == "after ready":
+            await client.until("ready")
+        session.drain()
+        await running
+        assert client.last_words == ("draining", 1012)
+
+
+async def test_who_comes_while_the_instance_drains(house: House):
+    front = Front(house, cast("Any", None))
+    assert await front.drain(1) == 0
+    client = Client()
+    await front._socket(cast("WebSocket", client))
+    assert client.accepted
+    assert client.last_words == ("draining", 1012)
+
+
+async def test_no_stream_comes(house: House, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sessions, "BEGIN_SECONDS", 0.01)
+    async with come(house, token()) as (client, _, running):
+        await running
+        assert [frame.get("code") for frame in client.frames[:-1]] == ["unavailable"]
+        assert client.last_words == ("unavailable", 1012)
+
+
+async def test_the_token_expires_before_the_stream_is_known(house: House):
+    async with come(house, token(seconds=2)) as (client, _, running):
+        await running
+        assert client.last_words == ("expired", 4401)
+
+
+async def test_a_fault_of_ours_in_catching_up(house: House):
+    house.hub.begin(datetime.now(UTC), 0)
+    contact = {"role": Role.CONTACT, "contact_id": uuid.uuid4()}
+    async with come(house, token(**contact)) as (client, _, running):
+        client.send("subscribe", sub="s", contacts="*")
+        await running
+        assert client.last_words == ("unavailable", 1012)
+
+
+async def test_a_fault_of_ours_in_the_session(house: House):
+    house.hub.begin(datetime.now(UTC), 0)
+    cast("Marks", house.marks).raises = KeyError()
+    async with come(house, token()) as (client, _, running):
+        client.send("ack", ids=IDS)
+        await running
+        assert client.last_words == ("unavailable", 1012)
+
+
+async def test_too_many_frames(house: House):
+    house.hub.begin(datetime.now(UTC), 0)
+    async with come(house, token()) as (client, _, running):
+        for _ in range(400):
+            client.send("ping")
+        await running
+        assert client.frames[-2]["code"] == "limit"
+        assert client.last_words == ("limit", 4429)
+
+
+async def test_too_many_sockets(house: House):
+    house.hub.begin(datetime.now(UTC), 0)
+    few = replace(house, doorkeeper=Doorkeeper(SETTINGS.model_copy(update={"realtime_token_sockets": 1})))
+    shown = token()
+    async with come(few, shown) as (first, _, _), come(few, shown) as (second, _, running):
+        await running
+        assert first.kinds == ["ready"]
+        assert second.kinds == ["error", "goodbye"]
+        assert second.last_words == ("limit", 4429)
+
+
+async def test_who_asks_and_does_not_read(house: House):
+    house.hub.begin(datetime.now(UTC), 0)
+    small = replace(house, settings=SETTINGS.model_copy(update={"realtime_buffer": 10}))
+    async with come(small, token()) as (client, _, running):
+        await client.until("ready")
+        client.reads.clear()
+        for _ in range(30):
+            client.send("ping")
+        await eventually(lambda: client.read > 22, what="it has read enough")
+        client.reads.set()
+        await running
+        assert client.frames[-2]["message"] == "too many answers wait to be read"
+        assert client.last_words == ("slow", 4429)
