@@ -33,6 +33,7 @@ from ops import metrics
 from ops.logging import get_logger
 from ops.settings import Settings
 from workers.faults import TRANSIENT
+from workers.realtime.allowance import FRAMES_A_SECOND, MARKS_A_FRAME, Allowance
 from workers.realtime.asking import Forbidden, Unavailable
 from workers.realtime.catch_up import CatchUp
 from workers.realtime.doorkeeper import BadTicket, Doorkeeper, TooMany
@@ -47,8 +48,6 @@ from workers.realtime.tokens import BadToken
 AUTH_SECONDS: Final = 5.0
 BEGIN_SECONDS: Final = 5.0  # that a client waits while the stream is not known, before it is sent elsewhere
 MOST_SUBSCRIPTIONS: Final = 100  # of one socket
-FRAMES_A_SECOND: Final = 100.0  # that a client may send in the long run
-FRAMES_AT_ONCE: Final = 300.0
 ASKED_AT_ONCE: Final = 8  # queries of one socket under way
 LAST_WORDS: Final = 1.0  # seconds for what waits before the socket closes
 SPREAD_MS: Final = 3_000  # over which clients that were sent away come back
@@ -92,7 +91,7 @@ class Session:
         self._catching_up: dict[str, asyncio.Task[None]] = {}
         self._asked: set[asyncio.Task[None]] = set()
         self._rights: Rights | None = None
-        self._allowance = _Allowance()
+        self._allowance = Allowance()
         self._ending: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -218,8 +217,11 @@ class Session:
         """Raises Ended, WebSocketDisconnect."""
         while True:
             frame = await self._receive()
-            if not self._allowance.take():
-                self._complain(FrameError.LIMIT, f"at most {FRAMES_A_SECOND:.0f} frames a second")
+            if not self._allowance.take(frame):
+                self._complain(
+                    FrameError.LIMIT,
+                    f"at most {FRAMES_A_SECOND:.0f} frames a second; {MARKS_A_FRAME} of ack and read count for one",
+                )
                 raise Ended(LIMITED, GoodbyeReason.LIMIT)
             if self._outgoing.is_clogged:
                 self._complain(FrameError.LIMIT, "too many answers wait to be read")
@@ -384,22 +386,3 @@ class Session:
             await self._socket.send_text(text)
         except (WebSocketDisconnect, RuntimeError) as error:
             raise ConnectionResetError("the client has gone") from error
-
-
-class _Allowance:
-    """How many frames a client may still send."""
-
-    __slots__ = ("_at", "_left")
-
-    def __init__(self) -> None:
-        self._left = FRAMES_AT_ONCE
-        self._at = time.monotonic()
-
-    def take(self) -> bool:
-        now = time.monotonic()
-        self._left = min(FRAMES_AT_ONCE, self._left + (now - self._at) * FRAMES_A_SECOND)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
