@@ -6,7 +6,10 @@ class Restart(Exception):
 
 
 class Unavailable(Exception):
-    """A query found no database, or no connection to it that was free: it may be asked again. The cause is the driver's."""
+    """A query found no database, or no connection to it that was free: it may be asked again.
+
+    The message names the kind of the driver's error, which is the cause.
+    """
 
 
 class ReadTimeout(Exception):

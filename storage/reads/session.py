@@ -77,7 +77,7 @@ def _as_ours() -> Iterator[None]:
     try:
         yield
     except (OSError, PoolTimeoutError) as error:
-        raise Unavailable from error
+        raise Unavailable(type(error).__name__) from error
     except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         driver = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
         state = str(getattr(driver, "sqlstate", None) or "")
@@ -85,5 +85,5 @@ def _as_ours() -> Iterator[None]:
             raise ReadTimeout from error
         cut = isinstance(driver, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError)
         if state.startswith(_PASSING) or (cut and not isinstance(driver, ValueError)):  # a value's fault
-            raise Unavailable from error
+            raise Unavailable(type(driver).__name__) from error
         raise
