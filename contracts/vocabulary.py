@@ -163,6 +163,11 @@ class Role(StrEnum):
     AGENT = "agent"
     CONTACT = "contact"
 
+    @property
+    def audience(self) -> Audience:
+        """As whom its holder is shown timeline events."""
+        return Audience.CLIENT if self is Role.CONTACT else Audience.AGENT
+
 
 class ResyncReason(StrEnum):
     """Why a client is told to refetch."""

@@ -10,9 +10,11 @@ import contextlib
 import sys
 import uuid
 from collections.abc import AsyncIterator
-from typing import Final, Literal
+from typing import Final
 
 import orjson
+
+from contracts.vocabulary import Audience
 
 PIECE: Final = 1 << 16  # bytes
 AT_ONCE: Final = 2  # children; whoever comes next waits
@@ -30,7 +32,7 @@ class Apart:
         self._free = asyncio.Semaphore(AT_ONCE)
 
     async def pieces(
-        self, tenant: str, contact_id: uuid.UUID, visible_to: Literal["client", "agent"] | None
+        self, tenant: str, contact_id: uuid.UUID, visible_to: Audience | None
     ) -> AsyncIterator[bytes]:
         """The file, in pieces. Raises Failed; closing the iterator ends the child."""
         wanted = {"tenant": tenant, "contact_id": contact_id, "format": "pdf", "visible_to": visible_to}

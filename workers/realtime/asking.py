@@ -33,7 +33,7 @@ async def ask(client: Client, rights: Rights, name: str, data: dict[str, Any]) -
     if rights.role is Role.CONTACT:
         return await _as_client(client, rights, name, data)
     if name == "contact.timeline":
-        data = {**data, "visible_to": "agent"}
+        data = {**data, "visible_to": rights.audience}
     if rights.contacts is None:
         return await _request(client, rights.tenant, name, data)
     if name == "contact.list":
@@ -56,7 +56,9 @@ async def _as_client(client: Client, rights: Rights, name: str, data: dict[str, 
     own = {"id": str(rights.own_contact)}
     if data.get("contact", own) != own:
         raise Forbidden("contact: a contact's client may ask for its own timeline alone")
-    return await _request(client, rights.tenant, name, {**data, "contact": own, "visible_to": "client"})
+    return await _request(
+        client, rights.tenant, name, {**data, "contact": own, "visible_to": rights.audience}
+    )
 
 
 def _is_named(rights: Rights, asked: Any) -> bool:
