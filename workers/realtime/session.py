@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from pydantic import ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from contracts.commands.base import validation_errors
 from contracts.realtime.requests import (
-    CLIENT_FRAMES,
     Ack,
     Ask,
     Auth,
@@ -41,6 +38,7 @@ from workers.realtime.hub import Hub
 from workers.realtime.marks import Kind, Marks
 from workers.realtime.outgoing import Outgoing
 from workers.realtime.positions import BadCursor, Cursors, Foreign, Position
+from workers.realtime.received import BadFrame, parse
 from workers.realtime.rights import Rights
 from workers.realtime.subscription import Subscription
 from workers.realtime.tokens import BadToken
@@ -236,24 +234,9 @@ class Session:
             raise WebSocketDisconnect(message.get("code", 1005))
         text = message.get("text")
         try:
-            fields = orjson.loads(text if text is not None else message.get("bytes") or b"")
-        except orjson.JSONDecodeError:
-            self._complain(FrameError.BAD_FRAME, "not JSON")
-            return None
-        if not isinstance(fields, dict):
-            self._complain(FrameError.BAD_FRAME, "not a JSON object")
-            return None
-        ref = next((v for v in (fields.get("ref"), fields.get("sub")) if isinstance(v, str)), None)
-        model = CLIENT_FRAMES.get(fields.get("type") or "") if isinstance(fields.get("type"), str) else None
-        if model is None:
-            self._complain(FrameError.BAD_FRAME, f"type: must be one of {', '.join(CLIENT_FRAMES)}", ref)
-            return None
-        try:
-            return model.model_validate(fields)
-        except ValidationError as error:
-            first = validation_errors(error)[0]
-            code = FrameError.BAD_CURSOR if first["field"] == "cursor" else FrameError.BAD_FRAME
-            self._complain(code, f"{first['field']}: {first['message']}", ref)
+            return parse(text if text is not None else message.get("bytes") or b"")
+        except BadFrame as refusal:
+            self._complain(refusal.code, refusal.message, refusal.ref)
             return None
 
     async def _handle(self, rights: Rights, frame: ClientFrame) -> None:
