@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from contracts.vocabulary import (
     DeadLetterReason,
     FrameError,
+    GoodbyeReason,
     OutcomeStatus,
     QueryError,
     RejectionCode,
@@ -217,10 +218,31 @@ RESYNCS: Final[Mapping[ResyncReason, Explained]] = {
     ),
 }
 
+GOODBYES: Final[Mapping[GoodbyeReason, Explained]] = {
+    GoodbyeReason.DRAINING: Explained(
+        "The instance drains; the socket closes with 1012.", "Reconnect: another instance answers."
+    ),
+    GoodbyeReason.EXPIRED: Explained(
+        "The token has expired; the socket closes with 4401.", "Authenticate with a new one."
+    ),
+    GoodbyeReason.LIMIT: Explained(
+        "An `error limit` came before it; the socket closes with 4429.", "See `limit`."
+    ),
+    GoodbyeReason.SLOW: Explained(
+        "The client asks, and does not read what it is answered; the socket closes with 4429.",
+        "Read on while asking, or ask less at once.",
+    ),
+    GoodbyeReason.UNAVAILABLE: Explained(
+        "The instance cannot serve the session: no events come to it yet, or a fault of ours; the socket closes with 1012.",
+        "Reconnect; operators: see `/readyz` and the log of the worker.",
+    ),
+}
+
 CLOSES: Final[Mapping[int, Explained]] = {
     1009: Explained("A frame of more than 64 kB.", "Send less at once."),
     1012: Explained(
-        "The instance drains.", "Reconnect with the last cursor after the milliseconds that `goodbye` says."
+        "The instance drains, or cannot serve the session; `goodbye` says which.",
+        "Reconnect with the last cursor after the milliseconds that `goodbye` says.",
     ),
     4401: Explained("No valid token, or it has expired.", "Authenticate with a new one."),
     4403: Explained(

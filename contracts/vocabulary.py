@@ -163,6 +163,11 @@ class Role(StrEnum):
     AGENT = "agent"
     CONTACT = "contact"
 
+    @property
+    def audience(self) -> Audience:
+        """As whom its holder is shown timeline events."""
+        return Audience.CLIENT if self is Role.CONTACT else Audience.AGENT
+
 
 class ResyncReason(StrEnum):
     """Why a client is told to refetch."""
@@ -194,3 +199,4 @@ class GoodbyeReason(StrEnum):
     EXPIRED = "expired"
     LIMIT = "limit"
     SLOW = "slow"
+    UNAVAILABLE = "unavailable"

@@ -5,5 +5,12 @@ class Restart(Exception):
     """What was read has changed meanwhile: roll back and apply the batch again. Nothing was lost."""
 
 
+class Unavailable(Exception):
+    """A query found no database, or no connection to it that was free: it may be asked again.
+
+    The message names the kind of the driver's error, which is the cause.
+    """
+
+
 class ReadTimeout(Exception):
     """A statement of a query took longer than one may, and the database ended it."""

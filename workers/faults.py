@@ -7,6 +7,7 @@ from typing import Final
 import asyncpg
 import nats.errors
 
+from storage.errors import ReadTimeout, Unavailable
 from workers.jetstream import NoAnswer, Refused
 
 
@@ -18,6 +19,8 @@ def said(error: BaseException) -> str:
 TRANSIENT: Final = (
     NoAnswer,
     Refused,
+    Unavailable,
+    ReadTimeout,
     OSError,
     nats.errors.Error,
     asyncpg.PostgresConnectionError,

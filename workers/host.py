@@ -34,6 +34,7 @@ from faststream.nats.broker.broker import UNRECOVERABLE_CONNECT_ERRORS
 from nats.errors import Error as NatsError
 
 from contracts.connection import servers
+from contracts.realtime.requests import MOST_FRAME
 from ops import logging as ops_logging
 from ops.health import Health
 from ops.settings import Settings
@@ -44,7 +45,6 @@ from workers.service import Runtime, Service, Serving
 
 CRASHED = 1
 POLL = 0.05  # seconds between two looks whether work can begin
-MOST_FRAME = 64 << 10  # bytes of a WebSocket's frame
 BACKLOG = 2048  # connections that the kernel holds: after a restart everybody comes at once
 PATIENCE = 2.0  # seconds after which the log says what it waits for
 

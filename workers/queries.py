@@ -16,8 +16,7 @@ import orjson
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DBAPIError
 
 from contracts import envelope as envelopes
 from contracts import subjects
@@ -26,7 +25,7 @@ from contracts.registry import QUERIES
 from contracts.subjects import SubjectError
 from ops import metrics
 from ops.logging import Operation, get_logger
-from storage.errors import ReadTimeout
+from storage.errors import ReadTimeout, Unavailable
 from storage.postgres import READER, engine
 from storage.reads.session import Reads
 from workers.query_handlers import HANDLERS
@@ -160,7 +159,6 @@ class Queries:
 
 
 FAILURES = frozenset({"timeout", "unavailable", "internal"})  # ours, not the asker's: logged with their cause
-UNAVAILABLE = frozenset({"08", "53", "57"})  # classes of SQLSTATE
 
 
 def build(runtime: Runtime) -> Service:
@@ -200,9 +198,6 @@ def _refusal(error: Exception) -> Refusal:
     state = str(getattr(driver, "sqlstate", None) or "")
     if isinstance(error, OverflowError) or isinstance(driver, asyncpg.DataError) or state.startswith("22"):
         return invalid([{"field": "data", "message": "a value is out of range"}])
-    if (
-        isinstance(error, OSError | OperationalError | InterfaceError | PoolTimeoutError)
-        or state[:2] in UNAVAILABLE
-    ):
+    if isinstance(error, OSError | Unavailable):
         return Refusal("unavailable", "the database is out of reach; try again")
     return Refusal("internal", "the query failed; the log says why")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MOST_IDS: Final = 500  # of one ack or read
 MOST_CONTACTS: Final = 1_000  # of one subscription
+MOST_FRAME: Final = 64 * 1024  # bytes, of a frame as a whole
 
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Cursor = Annotated[str, Field(min_length=1, max_length=500)]
@@ -26,7 +27,7 @@ class Auth(ClientFrame):
     """Who the client is: the first frame, within 5 s. A token, or a one-time ticket that one was exchanged for."""
 
     type: Literal["auth"] = "auth"
-    token: Annotated[str, Field(min_length=1, max_length=8_192)] | None = None
+    token: Annotated[str, Field(min_length=1, max_length=MOST_FRAME)] | None = None
     ticket: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
     @model_validator(mode="after")

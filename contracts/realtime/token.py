@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,14 +11,16 @@ from contracts.vocabulary import Role
 
 AUDIENCE = "rollcall-realtime"
 ISSUER = "rollcall"
+LATEST: Final = 253_402_300_799  # the last second of the year 9999, after which there are no dates
 
+Seconds = Annotated[float, Field(ge=0, le=LATEST)]  # since 1970: a NumericDate of RFC 7519
 Tenant = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 class Claims(BaseModel):
     """An agent sees its tenant's contacts (``"*"``) or those named; a contact's client sees its own contact alone.
 
-    ``sub`` names the person. ``exp`` and ``iat`` are seconds since 1970. Claims that are not listed are ignored.
+    ``sub`` names the person. ``exp`` and ``iat`` are seconds since 1970, which may have a fraction. Claims that are not listed are ignored.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -26,8 +28,8 @@ class Claims(BaseModel):
     iss: str
     aud: str | list[str]
     sub: Annotated[str, Field(min_length=1, max_length=200)]
-    iat: int
-    exp: int
+    iat: Seconds
+    exp: Seconds
     tenant: Tenant
     role: Role
     contacts: Literal["*"] | Annotated[list[uuid.UUID], Field(max_length=10_000)] | None = None

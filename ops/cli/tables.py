@@ -17,6 +17,7 @@ from contracts.codes import (
     CLOSES,
     DEAD_LETTERS,
     FRAME_ERRORS,
+    GOODBYES,
     OUTCOMES,
     QUERY_ERRORS,
     REJECTIONS,
@@ -61,6 +62,7 @@ def codes() -> str:
         ("Queries", "`error.code` of an answer whose `success` is false.", QUERY_ERRORS),
         ("Realtime errors", "`code` of a frame of type error.", FRAME_ERRORS),
         ("Resync", "`reason` of a frame of type resync.", RESYNCS),
+        ("Goodbye", "`reason` of a frame of type goodbye.", GOODBYES),
         ("Close codes", "With which the WebSocket is closed.", CLOSES),
     )
     parts = [GENERATED, "# Codes"]

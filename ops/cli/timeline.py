@@ -119,14 +119,18 @@ async def _reads() -> AsyncIterator[Reads]:
 
     from ops import reach
     from ops.settings import DatabaseSettings, read
+    from storage.errors import Unavailable
     from storage.postgres import READER, engine
     from storage.reads.session import Reads
 
     made = engine(read(DatabaseSettings).postgres_dsn, READER, "rollcall timeline", size=1)
     try:
         yield Reads(made)
-    except DBAPIError as error:
-        raise reach.refused(getattr(error.orig, "__cause__", None) or error) from None
+    except (DBAPIError, Unavailable) as error:
+        said = error.__cause__ if isinstance(error, Unavailable) else error
+        raise reach.refused(
+            getattr(getattr(said, "orig", None), "__cause__", None) or said or error
+        ) from None
     finally:
         await made.dispose()
 

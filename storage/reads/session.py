@@ -6,18 +6,26 @@ Invariant: nothing in ``storage.reads`` takes a bare connection; a ``TenantReads
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 from sqlalchemy import CursorResult, Executable, Row, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from storage.errors import ReadTimeout
+from storage.errors import ReadTimeout, Unavailable
 
 _CANCELLED = "57014"  # of SQLSTATE
+_PASSING = (
+    "08",
+    "40",
+    "53",
+    "57",
+)  # its classes: connection, rollback (by a standby), resources, an operator
 _BIND = text(
     "select set_config('rollcall.tenant', :tenant, true), set_config('statement_timeout', :timeout, true)"
 )
@@ -25,7 +33,7 @@ _BIND = text(
 
 @dataclass(frozen=True, slots=True)
 class TenantReads:
-    """A transaction of one tenant; all its statements see the same snapshot. Each of them may raise ReadTimeout."""
+    """A transaction of one tenant; all its statements see the same snapshot. Each of them may raise ReadTimeout and Unavailable."""
 
     tenant: str
     _connection: AsyncConnection
@@ -37,12 +45,8 @@ class TenantReads:
         return (await self._execute(statement, parameters)).scalar()
 
     async def _execute(self, statement: Executable, parameters: dict[str, Any]) -> CursorResult[Any]:
-        try:
+        with _as_ours():
             return await self._connection.execute(statement, {"tenant": self.tenant, **parameters})
-        except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) == _CANCELLED:
-                raise ReadTimeout from error
-            raise
 
 
 class Reads:
@@ -54,9 +58,32 @@ class Reads:
 
     @asynccontextmanager
     async def of(self, tenant: str) -> AsyncIterator[TenantReads]:
-        """Open a transaction of the tenant. Raises ValueError without one."""
+        """Open a transaction of the tenant. Raises ValueError without one, Unavailable, ReadTimeout."""
         if not tenant:
             raise ValueError("a read needs a tenant")
-        async with self._engine.connect() as connection:
-            await connection.execute(_BIND, {"tenant": tenant, "timeout": self._timeout})
+        async with AsyncExitStack() as stack:
+            with _as_ours():
+                connection = await stack.enter_async_context(self._engine.connect())
+                await connection.execute(_BIND, {"tenant": tenant, "timeout": self._timeout})
             yield TenantReads(tenant, connection)
+
+
+@contextmanager
+def _as_ours() -> Iterator[None]:
+    """What a caller can act on by storage's own names; whatever else the driver and SQLAlchemy raise is left as it is.
+
+    Raises ReadTimeout, Unavailable.
+    """
+    try:
+        yield
+    except (OSError, PoolTimeoutError) as error:
+        raise Unavailable(type(error).__name__) from error
+    except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        driver = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
+        state = str(getattr(driver, "sqlstate", None) or "")
+        if state == _CANCELLED:
+            raise ReadTimeout from error
+        cut = isinstance(driver, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError)
+        if state.startswith(_PASSING) or (cut and not isinstance(driver, ValueError)):  # a value's fault
+            raise Unavailable(type(driver).__name__) from error
+        raise

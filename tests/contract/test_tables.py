@@ -8,6 +8,7 @@ from contracts.codes import CLOSES
 from contracts.vocabulary import (
     DeadLetterReason,
     FrameError,
+    GoodbyeReason,
     OutcomeStatus,
     QueryError,
     RejectionCode,
@@ -29,8 +30,9 @@ def rows(page: str) -> dict[str, list[str]]:
 
 
 def test_codes():
-    words = {*OutcomeStatus, *RejectionCode, *DeadLetterReason, *QueryError, *FrameError, *ResyncReason}
-    assert set(rows(tables.codes())) == words | {str(code) for code in CLOSES}
+    words = {*OutcomeStatus, *RejectionCode, *DeadLetterReason, *QueryError}
+    frames = {*FrameError, *ResyncReason, *GoodbyeReason}
+    assert set(rows(tables.codes())) == words | frames | {str(code) for code in CLOSES}
 
 
 def test_metrics():

@@ -34,6 +34,7 @@ class Realm:
         self.stage = stage
         self.client = client
         self.settings = TokenSettings(jwt_secret=SECRET)
+        self.issuer: rsa.RSAPrivateKey | None = None
         self._numbers = itertools.count(1)
 
     @classmethod
@@ -55,9 +56,11 @@ class Realm:
         return self.worker.http
 
     async def without_secret(self, directory: Path) -> Process:
-        """A second realtime worker, which checks tokens by a public key and can sign none."""
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
-        pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        """A second realtime worker, which checks tokens by a public key (that of ``issuer``) and can sign none."""
+        self.issuer = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        pem = self.issuer.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
         (directory / "key.pem").write_bytes(pem)
         return await self.stage.crew.start(
             "realtime",

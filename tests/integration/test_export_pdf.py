@@ -186,6 +186,23 @@ async def test_what_no_font_has_is_a_placeholder(
     assert "after" in page.splitlines()
 
 
+async def test_a_client_sees_nothing_that_is_kept_of_its_contact(
+    reads: Reads, writer: asyncpg.Connection, contact: uuid.UUID
+) -> None:
+    """Not even by which names and identifiers it is known; a name may be one of them."""
+    kept = {"whatsapp": "+4915112345679", "email": "mueller@example.com", "crm": "secret-7"}
+    for channel, identifier in kept.items():
+        await seed.identifier(writer, "a", contact, channel, identifier)
+    (whole,) = pages(await exported(reads, contact, "pdf", visible_to="agent"))
+    assert all(each in whole for each in (*kept.values(), "Jörg Müller"))
+    written = await exported(reads, contact, "pdf", visible_to="client")
+    (page,) = pages(written)
+    assert [line for line in page.splitlines() if line.strip()] == [f"Contact {contact}", "No events.", "1"]
+    about = PdfReader(io.BytesIO(written)).metadata
+    assert about is not None
+    assert about.title == f"Timeline of {contact}"
+
+
 async def test_a_client_sees_less(reads: Reads, writer: asyncpg.Connection, contact: uuid.UUID) -> None:
     await seed.event(
         writer,

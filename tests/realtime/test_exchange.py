@@ -92,14 +92,25 @@ async def test_a_ticket_whose_token_has_expired(realm: Realm):
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "bad_token")
 
 
-async def test_where_nobody_can_sign_the_ticket_stays_good(realm: Realm, tmp_path: Path):
+async def test_where_nobody_can_sign_the_ticket_stays_good_and_tokens_of_their_issuer_are_taken(
+    realm: Realm, tmp_path: Path
+):
     here = realm.http
     given = await realm.ticket(realm.agent(realm.tenant()))
     worker = await realm.without_secret(tmp_path)
     answer = await exchange(worker.http, {"ticket": given})
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "no_signing_key")
     assert (await exchange(here, {"ticket": given})).status_code == 200
-    await realm.stage.crew.dismiss(worker)
+    ours = realm.agent(realm.tenant())
+    theirs = jwt.encode(claims(realm, ours), realm.issuer, "RS256")
+    async with Watcher.open(worker.http, theirs) as watcher, Watcher.open(worker.http) as stranger:
+        await stranger.send("auth", token=ours)
+        await stranger.next("error", code="bad_token")
+        assert await realm.stage.crew.dismiss(worker) == [0]
+        assert await watcher.until_closed() == 1012
+        goodbye = watcher.frames[-1]
+        assert (goodbye["type"], goodbye["reason"]) == ("goodbye", "draining")
+        assert 0 <= goodbye["reconnect_after_ms"] < 3_000
 
 
 async def test_nothing_of_it_is_logged(realm: Realm):

@@ -1,4 +1,7 @@
-"""One export in a process of its own: what is wanted as JSON on stdin, the file on stdout. See ``apart.py``."""
+"""One export in a process of its own: what is wanted as JSON on stdin, the file on stdout, on stderr a line why there is none.
+
+See ``apart.py``.
+"""
 
 from __future__ import annotations
 
@@ -33,4 +36,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except Exception as failure:  # noqa: BLE001 - whatever it is, its first line is what the parent logs
+        sys.exit(f"{type(failure).__name__}: {failure}".splitlines()[0])

@@ -6,8 +6,9 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any, Final, Literal
 
+from contracts.vocabulary import Audience
 from storage.reads import events, timeline
-from storage.reads.contacts import ById
+from storage.reads.contacts import ById, Found
 from storage.reads.events import OLDEST, EventFilter
 from storage.reads.session import Reads
 from workers.exports import csv
@@ -30,7 +31,7 @@ async def export(
     tenant: str,
     contact_id: uuid.UUID,
     format: Format,  # noqa: A002 - the word of the command line and of HTTP
-    visible_to: Literal["client", "agent"] | None = None,
+    visible_to: Audience | None = None,
 ) -> AsyncIterator[bytes]:
     """The contact's whole timeline, in pieces. ``visible_to`` narrows it as contact.timeline does; None: all events.
 
@@ -49,8 +50,15 @@ async def export(
         raise NotInstalled(
             f"a PDF cannot be made without {error.name}: install the extra, pip install 'rollcall[export]'"
         ) from error
+    return pdf.pieces(_headed(contact, visible_to), pages)
+
+
+def _headed(contact: Found, visible_to: Audience | None) -> dict[str, Any]:
+    """What a PDF says of the contact itself. Of what a tenant keeps of it, its client is shown nothing but the id."""
+    if visible_to == Audience.CLIENT:
+        return {"id": contact.id, "display_name": None, "identifiers": []}
     assert contact.document is not None
-    return pdf.pieces(contact.document, pages)
+    return contact.document
 
 
 async def _pages(

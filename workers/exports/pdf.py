@@ -1,8 +1,8 @@
-"""A timeline as PDF, laid out beside the event loop.
+"""A timeline as PDF, laid out in a thread of this process.
 
-In a thread, not in a process: Typst lets go of the interpreter while it works, so the loop goes on, and nothing has to be
-sent to and fro. In one thread for all exports, because PDFium must not be called by two at once, and so that the memory of
-one part is all that laying out takes, however many wait.
+Typst lets go of the interpreter while it works, so the event loop goes on. One thread for all exports, because PDFium must not
+be called by two at once, and so that the memory of one part is all that laying out takes, however many wait. A process that
+serves others has a child do all of this (``apart.py``).
 """
 
 from __future__ import annotations

@@ -64,14 +64,13 @@ class Front:
         return len(self._sessions)
 
     async def _socket(self, socket: WebSocket) -> None:
-        if self._draining:
-            await socket.close(1012)  # before it is accepted: HTTP 403, and the client goes elsewhere
-            return
         await socket.accept()
         if not self._is_allowed(socket):
             await socket.close(REFUSED, "this page's origin is not allowed")
             return
         session = Session(self._house, socket)
+        if self._draining:
+            session.drain()
         task = asyncio.current_task()
         assert task is not None
         self._sessions[session] = task

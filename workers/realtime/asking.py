@@ -33,20 +33,20 @@ async def ask(client: Client, rights: Rights, name: str, data: dict[str, Any]) -
     if rights.role is Role.CONTACT:
         return await _as_client(client, rights, name, data)
     if name == "contact.timeline":
-        data = {**data, "visible_to": "agent"}
+        data = {**data, "visible_to": rights.audience}
     if rights.contacts is None:
         return await _request(client, rights.tenant, name, data)
     if name == "contact.list":
         raise Forbidden("contact.list: the token names its contacts; ask for each of them")
     if name == "contact.timeline":
         asked = data.get("contact")
-        if not await _is_allowed(client, rights, asked):
-            return _NOT_FOUND
+        if not _is_named(rights, asked):
+            looked_up = {"contact": asked, "include_deleted": True}
+            found = await _of_the_named(client, rights, "contact.get", looked_up)
+            if not found["success"]:
+                return found
         return await _request(client, rights.tenant, name, data)
-    answer = await _request(client, rights.tenant, name, data)
-    if answer["success"] and not _allows(rights, answer):
-        return _NOT_FOUND
-    return answer
+    return await _of_the_named(client, rights, name, data)
 
 
 async def _as_client(client: Client, rights: Rights, name: str, data: dict[str, Any]) -> dict[str, Any]:
@@ -56,15 +56,20 @@ async def _as_client(client: Client, rights: Rights, name: str, data: dict[str, 
     own = {"id": str(rights.own_contact)}
     if data.get("contact", own) != own:
         raise Forbidden("contact: a contact's client may ask for its own timeline alone")
-    return await _request(client, rights.tenant, name, {**data, "contact": own, "visible_to": "client"})
+    return await _request(
+        client, rights.tenant, name, {**data, "contact": own, "visible_to": rights.audience}
+    )
 
 
-async def _is_allowed(client: Client, rights: Rights, asked: Any) -> bool:
-    """Whether the contact so named is one of the session's; its name may be any."""
-    if isinstance(asked, dict) and set(asked) == {"id"} and _id(asked["id"]) in (rights.contacts or ()):
-        return True
-    found = await _request(client, rights.tenant, "contact.get", {"contact": asked, "include_deleted": True})
-    return not found["success"] or _allows(rights, found)
+def _is_named(rights: Rights, asked: Any) -> bool:
+    """Whether that is the id of a contact of the session's."""
+    return isinstance(asked, dict) and set(asked) == {"id"} and _id(asked["id"]) in (rights.contacts or ())
+
+
+async def _of_the_named(client: Client, rights: Rights, name: str, data: dict[str, Any]) -> dict[str, Any]:
+    """The answer of a query for one contact. A stranger is not there; a failure says nothing of whose it was, and allows nothing."""
+    answer = await _request(client, rights.tenant, name, data)
+    return _NOT_FOUND if answer["success"] and not _allows(rights, answer) else answer
 
 
 def _allows(rights: Rights, found: dict[str, Any]) -> bool:

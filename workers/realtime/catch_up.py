@@ -15,8 +15,6 @@ from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from nats.aio.client import Client
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from contracts.vocabulary import ResyncReason
 from ops.logging import get_logger
@@ -143,7 +141,7 @@ class CatchUp:
         while True:
             try:
                 return await step()
-            except (*TRANSIENT, DBAPIError, PoolTimeoutError) as error:
+            except TRANSIENT as error:
                 if wait > WAITS[0]:
                     log.warning("waiting", operation="catch up", error=type(error).__name__)
             await asyncio.sleep(wait)

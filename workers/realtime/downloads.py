@@ -5,13 +5,10 @@ from __future__ import annotations
 import importlib.util
 import uuid
 from collections.abc import AsyncIterator
-from typing import Final, Literal
+from typing import Final
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from contracts.vocabulary import Role
 from ops.logging import Operation, get_logger
 from storage.reads.contacts import ById
 from storage.reads.session import Reads
@@ -33,21 +30,20 @@ class Downloads:
 
     async def answer(self, rights: Rights, contact_id: uuid.UUID, format: Format) -> Response:  # noqa: A002
         """The file, or why there is none: what the session may not see is not there."""
-        visible_to: Literal["client", "agent"] = "client" if rights.role is Role.CONTACT else "agent"
         if rights.contacts is not None and contact_id not in rights.contacts:
             return refused(404, "contact_not_found", "no such contact")
         if format == "pdf" and importlib.util.find_spec(NEEDED) is None:
             return refused(501, "not_installed", "PDFs need the extra: pip install 'rollcall[export]'")
         try:
             if format == "csv":
-                pieces = await export(self._reads, rights.tenant, contact_id, format, visible_to)
+                pieces = await export(self._reads, rights.tenant, contact_id, format, rights.audience)
             else:
                 async with self._reads.of(rights.tenant) as reading:
                     await found(reading, ById(contact_id), include_deleted=True, whole=False)
-                pieces = self._apart.pieces(rights.tenant, contact_id, visible_to)
+                pieces = self._apart.pieces(rights.tenant, contact_id, rights.audience)
         except Refusal as refusal:
             return refused(404, refusal.code, str(refusal))
-        except (*TRANSIENT, DBAPIError, PoolTimeoutError):
+        except TRANSIENT:
             return refused(503, "unavailable", "the database is out of reach; try again")
         headers = {
             "content-disposition": f'attachment; filename="timeline-{contact_id}.{format}"',

@@ -12,7 +12,7 @@ import orjson
 from contracts import subjects
 from contracts.moments import moment
 from contracts.subjects import SubjectError
-from contracts.vocabulary import Role
+from contracts.vocabulary import Audience, Role
 from storage.reads.events import CLIENT_NEVER_SEES
 
 CHANGED: Final = "contact.timeline_changed"
@@ -63,19 +63,24 @@ class Entry:
     def _show(self, role: Role) -> str | None:
         data = self._data
         if self.kind == "changed":
-            return _changed(data, "visible_to_client" if role is Role.CONTACT else "visible_to_agent")
+            return _changed(data, _known_by(role))
         return event_text(data, role)
 
 
 def event_text(data: Mapping[str, Any], role: Role) -> str | None:
     """A timeline event as the rest of a frame; None for who is not pushed it."""
-    if role is Role.CONTACT:
-        if not (data.get("visible_to_client") and data.get("realtime")):
+    if not data.get(_known_by(role)):
+        return None
+    if role.audience is Audience.CLIENT:
+        if not data.get("realtime"):
             return None
         data = {name: value for name, value in data.items() if name not in CLIENT_NEVER_SEES}
-    elif not data.get("visible_to_agent"):
-        return None
     return f'"event":{orjson.dumps(data, option=orjson.OPT_UTC_Z, default=str).decode()}'
+
+
+def _known_by(role: Role) -> str:
+    """The field that says whether whoever has the role may know of an event, or which events."""
+    return f"visible_to_{role.audience}"
 
 
 def _changed(data: Mapping[str, Any], known: str) -> str | None:

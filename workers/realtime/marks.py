@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from contracts import envelope, subjects
 from contracts.envelope import Envelope
 from contracts.realtime.requests import MOST_IDS
-from contracts.vocabulary import Role
+from contracts.vocabulary import Audience
 from ops import metrics
 from ops.logging import get_logger
 from storage.reads import delivery
@@ -42,7 +42,7 @@ class _Group(NamedTuple):
     tenant: str
     kind: Kind
     contact_id: uuid.UUID | None  # None: of any contact
-    reader: Role | None
+    reader: Audience | None
     actor: str
     expired: bool = False
 
@@ -57,7 +57,7 @@ class Marks:
 
     async def add(self, kind: Kind, rights: Rights, ids: Iterable[uuid.UUID]) -> None:
         """A session says so of events; those that are not of its contacts are left out. May ask the database."""
-        reader, allowed = rights.role, rights.contacts
+        reader, allowed = rights.audience, rights.contacts
         if allowed is None or len(allowed) == 1:
             only = next(iter(allowed)) if allowed else None
             self._keep(_Group(rights.tenant, kind, only, reader, rights.actor), ids)
@@ -121,7 +121,7 @@ class Marks:
             data["contact"] = {"id": str(group.contact_id)}
             key = str(group.contact_id)
         if group.reader is not None:
-            data["reader"] = "client" if group.reader is Role.CONTACT else "agent"
+            data["reader"] = group.reader
         if group.expired:
             data["expired"] = True
         message = Envelope(

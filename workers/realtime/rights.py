@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from contracts.realtime.token import Claims
-from contracts.vocabulary import Role
+from contracts.vocabulary import Audience, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,10 @@ class Rights:
             contacts = frozenset(claims.contacts)
         expires_at = datetime.fromtimestamp(claims.exp, UTC)
         return cls(claims.tenant, claims.role, contacts, claims.sub, expires_at)
+
+    @property
+    def audience(self) -> Audience:
+        return self.role.audience
 
     @property
     def own_contact(self) -> uuid.UUID | None:

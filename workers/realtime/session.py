@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from pydantic import ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from contracts.commands.base import validation_errors
 from contracts.realtime.requests import (
-    CLIENT_FRAMES,
     Ack,
     Ask,
     Auth,
@@ -33,6 +30,7 @@ from ops import metrics
 from ops.logging import get_logger
 from ops.settings import Settings
 from workers.faults import TRANSIENT
+from workers.realtime.allowance import FRAMES_A_SECOND, MARKS_A_FRAME, Allowance
 from workers.realtime.asking import Forbidden, Unavailable
 from workers.realtime.catch_up import CatchUp
 from workers.realtime.doorkeeper import BadTicket, Doorkeeper, TooMany
@@ -40,19 +38,19 @@ from workers.realtime.hub import Hub
 from workers.realtime.marks import Kind, Marks
 from workers.realtime.outgoing import Outgoing
 from workers.realtime.positions import BadCursor, Cursors, Foreign, Position
+from workers.realtime.received import BadFrame, parse
 from workers.realtime.rights import Rights
 from workers.realtime.subscription import Subscription
 from workers.realtime.tokens import BadToken
 
 AUTH_SECONDS: Final = 5.0
+BEGIN_SECONDS: Final = 5.0  # that a client waits while the stream is not known, before it is sent elsewhere
 MOST_SUBSCRIPTIONS: Final = 100  # of one socket
-FRAMES_A_SECOND: Final = 100.0  # that a client may send in the long run
-FRAMES_AT_ONCE: Final = 300.0
 ASKED_AT_ONCE: Final = 8  # queries of one socket under way
 LAST_WORDS: Final = 1.0  # seconds for what waits before the socket closes
-SPREAD_MS: Final = 3_000  # over which the clients of an instance that drains come back
+SPREAD_MS: Final = 3_000  # over which clients that were sent away come back
 
-UNAUTHENTICATED, REFUSED, SILENT, LIMITED, DRAINING = 4401, 4403, 4408, 4429, 1012
+UNAUTHENTICATED, REFUSED, SILENT, LIMITED, ELSEWHERE = 4401, 4403, 4408, 4429, 1012
 
 log = get_logger("workers.realtime.session")
 
@@ -73,11 +71,12 @@ class House:
 
 
 class Ended(Exception):
-    """The session is over: the socket closes with this code."""
+    """The session is over: goodbye, where there is a reason to say, and the socket closes with this code."""
 
-    def __init__(self, code: int) -> None:
+    def __init__(self, code: int, reason: GoodbyeReason | None = None) -> None:
         super().__init__(code)
         self.code = code
+        self.reason = reason
 
 
 class Session:
@@ -90,37 +89,51 @@ class Session:
         self._catching_up: dict[str, asyncio.Task[None]] = {}
         self._asked: set[asyncio.Task[None]] = set()
         self._rights: Rights | None = None
-        self._allowance = _Allowance()
+        self._allowance = Allowance()
         self._ending: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
         """From an accepted socket to a closed one."""
-        code: int | None = None
+        end: Ended | None = None
+        living = asyncio.create_task(self._live())
+        first: tuple[asyncio.Future[Any], ...] = (living, self._ending)
         try:
-            claims = await self._authenticate()
-            with self._house.doorkeeper.admitted(claims):
-                await self._serve(claims)
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            if living.done():
+                living.result()
+            raise self._ending.result()
         except Ended as ended:
-            code = ended.code
-        except TooMany as refusal:
-            self._complain(FrameError.LIMIT, str(refusal))
-            code = LIMITED
+            end = ended
         except (WebSocketDisconnect, OSError):
             pass
+        except Exception as error:
+            log.exception("failed", operation="session", session=self.id, error=type(error).__name__)
+            end = Ended(ELSEWHERE, GoodbyeReason.UNAVAILABLE)
         finally:
-            await self._leave(code)
+            living.cancel()
+            await asyncio.wait({living})
+            await self._leave(end)
 
-    def end(self, reason: GoodbyeReason, code: int, after_ms: int = 0) -> None:
-        """Say goodbye, and close."""
+    def end(self, ended: Ended) -> None:
+        """Say goodbye, and close; at whatever point the session is."""
         if not self._ending.done():
-            self._put(type="goodbye", reason=reason, reconnect_after_ms=after_ms)
-            self._ending.set_result(Ended(code))
+            self._ending.set_result(ended)
 
     def drain(self) -> None:
         """The instance ends: its clients come back one after the other, elsewhere."""
-        self.end(GoodbyeReason.DRAINING, DRAINING, random.randrange(SPREAD_MS))
+        self.end(Ended(ELSEWHERE, GoodbyeReason.DRAINING))
 
     # -- coming and going
+
+    async def _live(self) -> None:
+        """From the first frame until the client goes. Raises Ended, WebSocketDisconnect."""
+        claims = await self._authenticate()
+        try:
+            with self._house.doorkeeper.admitted(claims):
+                await self._serve(claims)
+        except TooMany as refusal:
+            self._complain(FrameError.LIMIT, str(refusal))
+            raise Ended(LIMITED, GoodbyeReason.LIMIT) from None
 
     async def _authenticate(self) -> Claims:
         """Raises Ended."""
@@ -147,48 +160,53 @@ class Session:
         raise Ended(UNAUTHENTICATED)
 
     async def _serve(self, claims: Claims) -> None:
+        """Raises Ended, WebSocketDisconnect."""
         rights = self._rights = Rights.of(claims)
-        await self._house.hub.started.wait()
-        self._put(
-            type="ready",
-            session=self.id,
-            role=rights.role,
-            expires_at=rights.expires_at,
-            heartbeat_s=self._house.settings.realtime_heartbeat_s,
-        )
         expiry = asyncio.get_running_loop().call_later(
             max(0.0, rights.expires_at.timestamp() - time.time()),
             self.end,
-            GoodbyeReason.EXPIRED,
-            UNAUTHENTICATED,
+            Ended(UNAUTHENTICATED, GoodbyeReason.EXPIRED),
         )
         metrics.REALTIME_SOCKETS.labels(rights.role).inc()
-        listening = asyncio.create_task(self._listen(rights))
-        first: tuple[asyncio.Future[Any], ...] = (listening, self._ending)
         try:
-            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-            if listening.done():
-                listening.result()
-            if self._ending.done():
-                raise self._ending.result()
+            await self._begin()
+            self._put(
+                type="ready",
+                session=self.id,
+                role=rights.role,
+                expires_at=rights.expires_at,
+                heartbeat_s=self._house.settings.realtime_heartbeat_s,
+            )
+            await self._listen(rights)
         finally:
-            listening.cancel()
             expiry.cancel()
             metrics.REALTIME_SOCKETS.labels(rights.role).dec()
 
-    async def _leave(self, code: int | None) -> None:
+    async def _begin(self) -> None:
+        """Wait until it is known what happens now. Raises Ended: nobody is kept waiting for a stream that does not come."""
+        try:
+            async with asyncio.timeout(BEGIN_SECONDS):
+                await self._house.hub.started.wait()
+        except TimeoutError:
+            self._complain(FrameError.UNAVAILABLE, "no events come to this instance yet; try again")
+            raise Ended(ELSEWHERE, GoodbyeReason.UNAVAILABLE) from None
+
+    async def _leave(self, end: Ended | None) -> None:
         for subscription in self._subscriptions.values():
             self._house.hub.unwatch(subscription)
         for task in (*self._catching_up.values(), *self._asked):
             task.cancel()
-        if code is not None:
-            metrics.REALTIME_CLOSES.labels(str(code)).inc()
+        if end is not None:
+            if end.reason is not None:
+                self._goodbye(end.reason)
+            metrics.REALTIME_CLOSES.labels(str(end.code)).inc()
             await self._outgoing.flush(LAST_WORDS)
             with contextlib.suppress(OSError, RuntimeError, WebSocketDisconnect, TimeoutError):
                 async with asyncio.timeout(LAST_WORDS):
-                    await self._socket.close(code)
+                    await self._socket.close(end.code)
         self._outgoing.close()
         about = {"tenant": self._rights.tenant, "role": self._rights.role} if self._rights else {}
+        code = end and end.code
         log.debug("socket closed", operation="session", session=self.id, code=code, **about)
 
     # -- what comes
@@ -197,9 +215,15 @@ class Session:
         """Raises Ended, WebSocketDisconnect."""
         while True:
             frame = await self._receive()
-            if not self._allowance.take() or self._outgoing.is_clogged:
-                self._complain(FrameError.LIMIT, f"at most {FRAMES_A_SECOND:.0f} frames a second")
-                raise Ended(LIMITED)
+            if not self._allowance.take(frame):
+                self._complain(
+                    FrameError.LIMIT,
+                    f"at most {FRAMES_A_SECOND:.0f} frames a second; {MARKS_A_FRAME} of ack and read count for one",
+                )
+                raise Ended(LIMITED, GoodbyeReason.LIMIT)
+            if self._outgoing.is_clogged:
+                self._complain(FrameError.LIMIT, "too many answers wait to be read")
+                raise Ended(LIMITED, GoodbyeReason.SLOW)
             if frame is not None:
                 await self._handle(rights, frame)
 
@@ -210,23 +234,9 @@ class Session:
             raise WebSocketDisconnect(message.get("code", 1005))
         text = message.get("text")
         try:
-            fields = orjson.loads(text if text is not None else message.get("bytes") or b"")
-        except orjson.JSONDecodeError:
-            self._complain(FrameError.BAD_FRAME, "not JSON")
-            return None
-        if not isinstance(fields, dict):
-            self._complain(FrameError.BAD_FRAME, "not a JSON object")
-            return None
-        ref = next((v for v in (fields.get("ref"), fields.get("sub")) if isinstance(v, str)), None)
-        model = CLIENT_FRAMES.get(fields.get("type") or "") if isinstance(fields.get("type"), str) else None
-        if model is None:
-            self._complain(FrameError.BAD_FRAME, f"type: must be one of {', '.join(CLIENT_FRAMES)}", ref)
-            return None
-        try:
-            return model.model_validate(fields)
-        except ValidationError as error:
-            first = validation_errors(error)[0]
-            self._complain(FrameError.BAD_FRAME, f"{first['field']}: {first['message']}", ref)
+            return parse(text if text is not None else message.get("bytes") or b"")
+        except BadFrame as refusal:
+            self._complain(refusal.code, refusal.message, refusal.ref)
             return None
 
     async def _handle(self, rights: Rights, frame: ClientFrame) -> None:
@@ -293,7 +303,7 @@ class Session:
             log.exception(
                 "catching up failed", operation="session", session=self.id, error=type(error).__name__
             )
-            self.end(GoodbyeReason.SLOW, 1011)
+            self.end(Ended(ELSEWHERE, GoodbyeReason.UNAVAILABLE))
         finally:
             if self._catching_up.get(sub) is asyncio.current_task():
                 del self._catching_up[sub]
@@ -345,6 +355,10 @@ class Session:
         about: Mapping[str, str] = {} if ref is None else {"ref": ref}
         self._put(type="error", code=code, message=message, **about)
 
+    def _goodbye(self, reason: GoodbyeReason) -> None:
+        after_ms = 0 if reason is GoodbyeReason.EXPIRED else random.randrange(SPREAD_MS)
+        self._put(type="goodbye", reason=reason, reconnect_after_ms=after_ms)
+
     def _put(self, **fields: Any) -> None:
         metrics.REALTIME_FRAMES.labels(fields["type"]).inc()
         self._outgoing.put(orjson.dumps(fields, option=orjson.OPT_UTC_Z).decode())
@@ -355,22 +369,3 @@ class Session:
             await self._socket.send_text(text)
         except (WebSocketDisconnect, RuntimeError) as error:
             raise ConnectionResetError("the client has gone") from error
-
-
-class _Allowance:
-    """How many frames a client may still send."""
-
-    __slots__ = ("_at", "_left")
-
-    def __init__(self) -> None:
-        self._left = FRAMES_AT_ONCE
-        self._at = time.monotonic()
-
-    def take(self) -> bool:
-        now = time.monotonic()
-        self._left = min(FRAMES_AT_ONCE, self._left + (now - self._at) * FRAMES_A_SECOND)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True

@@ -1,0 +1,71 @@
+"""What is asked for an agent whose token names its contacts, and what it is told, whatever the queries answer."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from nats.aio.client import Client
+
+from contracts.vocabulary import QueryError, Role
+from workers.realtime.asking import ask
+from workers.realtime.rights import Rights
+
+OWN, STRANGER = uuid.uuid4(), uuid.uuid4()
+RIGHTS = Rights("acme", Role.AGENT, frozenset({OWN}), "user:42", datetime.now(UTC))
+BY_NAME = {"external_id": "ann"}
+
+
+class Queries:
+    """Answers as the test says; ``asked`` is what it was asked."""
+
+    def __init__(self, **answers: dict[str, Any]) -> None:
+        self.asked: list[str] = []
+        self._answers = answers
+
+    async def request(self, subject: str, _body: bytes, timeout: float) -> SimpleNamespace:
+        noun, verb = subject.split(".")[1:3]
+        self.asked.append(f"{noun}.{verb}")
+        return SimpleNamespace(data=json.dumps(self._answers[verb]))
+
+
+def failure(code: str) -> dict[str, Any]:
+    return {"success": False, "error": {"code": code, "message": "…", "details": {}}}
+
+
+def contact(contact_id: uuid.UUID) -> dict[str, Any]:
+    return {"success": True, "data": {"id": str(contact_id)}, "meta": {}}
+
+
+async def answered(queries: Queries, name: str, data: dict[str, Any]) -> dict[str, Any]:
+    return await ask(cast("Client", queries), RIGHTS, name, data)
+
+
+TIMELINE = {"success": True, "data": ["private"], "meta": {}}
+
+
+@pytest.mark.parametrize("code", QueryError)
+async def test_a_contact_that_cannot_be_looked_up_is_not_shown(code: QueryError):
+    queries = Queries(get=failure(code), timeline=TIMELINE)
+    assert await answered(queries, "contact.timeline", {"contact": BY_NAME}) == failure(code)
+    assert queries.asked == ["contact.get"]
+
+
+async def test_a_stranger_is_not_there():
+    for name, data in (("contact.timeline", {"contact": BY_NAME}), ("contact.find", BY_NAME)):
+        queries = Queries(get=contact(STRANGER), find=contact(STRANGER), timeline=TIMELINE)
+        answer = await answered(queries, name, data)
+        assert answer["error"]["code"] == "contact_not_found"
+        assert len(queries.asked) == 1
+
+
+async def test_the_contacts_of_the_token_by_any_name():
+    by_id = {"id": str(OWN)}
+    for named, asked in ((BY_NAME, ["contact.get", "contact.timeline"]), (by_id, ["contact.timeline"])):
+        queries = Queries(get=contact(OWN), timeline=TIMELINE)
+        assert await answered(queries, "contact.timeline", {"contact": named}) == TIMELINE
+        assert queries.asked == asked
