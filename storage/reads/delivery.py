@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Uuid, bindparam, func, or_, select
+from sqlalchemy import BigInteger, Interval, Uuid, bindparam, func, or_, select
 
 from storage.reads.contacts import TENANT
 from storage.reads.events import FIELDS, UNEXPIRED, document
 from storage.reads.session import TenantReads
 from storage.tables import contact_events, contacts
-from storage.tables.metadata import INSTANT
 
 PAGE = 100  # events
 
@@ -31,14 +30,13 @@ _WAITING = (
     .where(
         *_FOR_CLIENT,
         UNEXPIRED,
+        or_(_UNDELIVERED, _e.delivered_at > func.now() - bindparam("age", type_=Interval)),
         _e.sequence > bindparam("after", type_=BigInteger),
         _e.sequence <= bindparam("upto", type_=BigInteger),
     )
     .order_by(_e.sequence)
     .limit(PAGE)
 )
-_AT_FIRST = _WAITING.where(_UNDELIVERED)
-_LATER = _WAITING.where(or_(_UNDELIVERED, _e.delivered_at > bindparam("since", type_=INSTANT)))
 
 
 class Waiting(NamedTuple):
@@ -53,12 +51,13 @@ async def waiting(
 ) -> Waiting:
     """What waits behind the sequence ``after``; ``upto`` is that of the first page.
 
-    Once something was sent, an event that another device has acknowledged ``since`` still belongs to what waits here.
+    An event that another device has acknowledged ``since`` still belongs to what waits here. How long ago that was is told
+    to the database, whose clock may be another; within its transaction, so that it reaches rather too far than too short.
     """
     if upto is None:
         upto = await reads.scalar(_SEQUENCE, contact_id=contact_id) or 0
-    asked = {"contact_id": contact_id, "after": after, "upto": upto}
-    rows = await (reads.rows(_LATER, since=since, **asked) if after else reads.rows(_AT_FIRST, **asked))
+    age = datetime.now(UTC) - since
+    rows = await reads.rows(_WAITING, contact_id=contact_id, after=after, upto=upto, age=age)
     return Waiting([document(row) for row in rows], upto)
 
 

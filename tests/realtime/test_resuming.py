@@ -197,6 +197,22 @@ async def test_with_a_cursor_nothing_is_opened(realm: Realm):
         assert watcher.titles() == ["later"]
 
 
+async def test_a_client_that_was_cut_before_the_first_of_what_waited(realm: Realm):
+    """All that it has is the cursor of ``subscribed``, behind which the opening lies."""
+    tenant = realm.tenant()
+    contact = await realm.contact(tenant)
+    await realm.notify(tenant, contact, "waited")
+    token = realm.of_contact(tenant, contact)
+    async with realm.watch(token) as watcher:
+        cursor = (await watcher.subscribe())["cursor"]
+    await realm.notify(tenant, contact, "meanwhile")
+    for _ in range(2):
+        async with realm.watch(token) as watcher:
+            assert (await watcher.subscribe(cursor=cursor))["cursor"] == cursor
+            await watcher.until_title("meanwhile")
+            assert watcher.titles() == ["waited", "meanwhile"]
+
+
 async def test_an_opening_that_was_cut_goes_on_where_it_was(realm: Realm):
     tenant = realm.tenant()
     contact = await realm.contact(tenant)

@@ -11,7 +11,6 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from nats.aio.client import Client
@@ -55,22 +54,18 @@ class CatchUp:
     bus: Callable[[], Client]
     expired: Callable[[str, uuid.UUID, list[uuid.UUID]], None]
 
-    async def run(self, subscription: Subscription, start: Position | None, own: uuid.UUID | None) -> None:
-        """Until the subscription is live. ``start``: its client's position; ``own``: the contact whose client it is.
+    async def run(self, subscription: Subscription, start: Position) -> None:
+        """From its client's position until the subscription is live.
 
         While the bus or the database is away it waits. Raises OSError once the client has gone.
         """
-        here = start or self.hub.position
-        opening = here.opening
-        if start is None and own is not None:
-            opening = Opening(own, 0, datetime.now(UTC))
         try:
-            if opening is not None:
-                await self._open(subscription, here, opening)
-            if start is not None:
-                await self._replay(subscription, here)
+            if start.opening is not None:
+                await self._open(subscription, start, start.opening)
+            if subscription.lost or start[:2] != (self.hub.created, subscription.begins):
+                await self._replay(subscription, start)
             elif not subscription.live:
-                subscription.go_live(here.sequence)
+                subscription.go_live(start.sequence)
         except Lost as lost:
             if not subscription.live:
                 subscription.reset(lost.reason)
@@ -100,7 +95,7 @@ class CatchUp:
                 entry.cursor = self.cursors.seal(tenant, place)
                 subscription.send(entry)
             if len(found.events) < delivery.PAGE:
-                subscription.floor = found.upto
+                subscription.floor = sent
                 return
 
     async def _replay(self, subscription: Subscription, here: Position) -> None:

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -39,7 +40,7 @@ from workers.realtime.doorkeeper import BadTicket, Doorkeeper, TooMany
 from workers.realtime.hub import Hub
 from workers.realtime.marks import Kind, Marks
 from workers.realtime.outgoing import Outgoing
-from workers.realtime.positions import BadCursor, Cursors, Foreign, Position
+from workers.realtime.positions import BadCursor, Cursors, Foreign, Opening, Position
 from workers.realtime.rights import Rights
 from workers.realtime.subscription import Subscription
 from workers.realtime.tokens import BadToken
@@ -274,14 +275,18 @@ class Session:
         subscription = Subscription(frame.sub, rights.tenant, rights.role, contacts, self._outgoing)
         self._subscriptions[frame.sub] = subscription
         house.hub.watch(subscription)
-        begins = house.hub.position if start is None or problem else start
+        begins = start
+        if begins is None or problem is not None:
+            begins = house.hub.position
+            if rights.own_contact is not None and problem is None:
+                begins = begins._replace(opening=Opening(rights.own_contact, 0, datetime.now(UTC)))
         self._put(type="subscribed", sub=frame.sub, cursor=house.cursors.seal(rights.tenant, begins))
         if problem is not None:
             subscription.reset(problem)
         elif start is None and rights.own_contact is None:
             subscription.go_live(house.hub.sequence)
         else:
-            catching_up = house.catch_up.run(subscription, start, rights.own_contact)
+            catching_up = house.catch_up.run(subscription, begins)
             self._catching_up[frame.sub] = asyncio.create_task(self._until_live(frame.sub, catching_up))
 
     async def _until_live(self, sub: str, catching_up: Awaitable[None]) -> None:
