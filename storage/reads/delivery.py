@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Interval, Uuid, bindparam, func, or_, select
+from sqlalchemy import BigInteger, Interval, Text, Uuid, bindparam, cast, func, or_, select
 
 from storage.reads.contacts import TENANT
-from storage.reads.events import FIELDS, UNEXPIRED, document
+from storage.reads.events import FIELDS, NAMES, UNEXPIRED, document
 from storage.reads.session import TenantReads
 from storage.tables import contact_events, contacts
 
 PAGE = 100  # events
+PAGE_BYTES = 1 << 20  # of their texts, one event of any size aside
 
 _e = contact_events.c
 _CONTACT = bindparam("contact_id", type_=Uuid)
@@ -25,7 +26,7 @@ _SEQUENCE = select(contacts.c.timeline_sequence).where(
     contacts.c.tenant_id == TENANT, contacts.c.id == _CONTACT
 )
 _EXPIRED = select(_e.id).where(*_FOR_CLIENT, _UNDELIVERED, _e.expires_at <= func.now()).limit(500)
-_WAITING = (
+_FOUND = (
     select(*FIELDS)
     .where(
         *_FOR_CLIENT,
@@ -36,11 +37,27 @@ _WAITING = (
     )
     .order_by(_e.sequence)
     .limit(PAGE)
+    .subquery()
+)
+_SIZE = sum(
+    func.octet_length(func.coalesce(cast(_FOUND.c[name], Text), ""))
+    for name in ("title", "description", "payload", "metadata")
+)
+_SIZED = select(
+    *_FOUND.c, func.sum(_SIZE).over(order_by=_FOUND.c.sequence, rows=(None, -1)).label("before")
+).subquery()
+_WAITING = (
+    select(*(_SIZED.c[name] for name in NAMES))
+    .where(func.coalesce(_SIZED.c.before, 0) < PAGE_BYTES)
+    .order_by(_SIZED.c.sequence)
 )
 
 
 class Waiting(NamedTuple):
-    """Events in the contact's sequence, at most PAGE; ``upto``: the last of its sequences that is taken into account."""
+    """Events in the contact's sequence, at most PAGE and, but for the last, PAGE_BYTES.
+
+    ``upto``: the last of its sequences that is taken into account.
+    """
 
     events: list[dict[str, Any]]
     upto: int

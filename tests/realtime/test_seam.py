@@ -48,7 +48,7 @@ class Instance:
         self.hub.begin(state.created, state.last)
 
     def watch(self, role: Role, most: int = 1_000) -> Subscription:
-        outgoing = Outgoing(self._send, most)
+        outgoing = Outgoing(self._send, most, lambda: None)
         watching = Subscription("s", self.tenant, role, frozenset({self.contact}), outgoing)
         self.hub.watch(watching)
         return watching
@@ -168,3 +168,59 @@ async def test_the_database_has_a_clock_of_its_own(realm: Realm, instance: Insta
     await instance.follow()
     await watching.outgoing.flush(5)
     await instance.until_titles(["happened", "later"])
+
+
+async def test_the_pages_of_an_opening_are_bounded_in_bytes(realm: Realm, instance: Instance, monkeypatch):
+    """However large the events are; all of them come."""
+    pages: list[int] = []
+    read = delivery.waiting
+
+    async def counted(*asked: Any, **more: Any) -> delivery.Waiting:
+        found = await read(*asked, **more)
+        pages.append(len(found.events))
+        return found
+
+    monkeypatch.setattr(delivery, "waiting", counted)
+    names = [f"n{n}" for n in range(5)]
+    for name in names:
+        await realm.notify(
+            instance.tenant, instance.contact, name, payload={"x": "y" * (delivery.PAGE_BYTES // 2)}
+        )
+    await instance.begin()
+    watching = instance.watch(Role.CONTACT)
+    await instance.catch_up.run(watching, instance.opening)
+    await watching.outgoing.flush(5)
+    await instance.until_titles(names)
+    assert pages == [2, 2, 1, 0]
+
+
+async def test_the_subscriptions_of_a_socket_hold_one_page_at_a_time(realm: Realm, instance: Instance):
+    """A client with many subscriptions, which does not read."""
+    begin = instance.hub.position
+    await notify(realm, instance, *(f"n{n}" for n in range(8)))
+    instance.reads.clear()
+    first = instance.watch(Role.AGENT, most=4)
+    others = [Subscription(f"s{n}", instance.tenant, Role.AGENT, None, first.outgoing) for n in range(5)]
+    held = 0
+    read = stored.page
+
+    async def page(*asked: Any) -> Any:
+        nonlocal held
+        found = await read(*asked)
+        held += bool(found)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stored, "page", page)
+        running = [asyncio.create_task(instance.catch_up.run(s, begin)) for s in (first, *others)]
+        await eventually(lambda: first.outgoing._moved is not None, what="the first page waits for room")
+        await realm.client.query(
+            "contact.timeline", instance.tenant, {"contact": {"id": str(instance.contact)}}
+        )
+        assert held == 1
+        instance.reads.set()
+        await asyncio.gather(*running)
+    await first.outgoing.flush(5)
+    for n in range(5):
+        got = [f["event"]["title"] for f in instance.frames if f.get("sub") == f"s{n}"]
+        assert got == [f"n{k}" for k in range(8)]

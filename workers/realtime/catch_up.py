@@ -1,7 +1,7 @@
 """Bringing a subscription from where its client is to what happens now, with no hole and nothing twice at the seam.
 
 First what waited for a contact that was away (the database says), then what the stream holds behind the client's position,
-a page at a time and as fast as the client reads; then live. A position that the stream cannot serve any more is answered
+a page at a time (of all the subscriptions of a socket) and as fast as the client reads; then live. A position that the stream cannot serve any more is answered
 with a resync, and live.
 """
 
@@ -83,18 +83,19 @@ class CatchUp:
                         self.expired(tenant, contact_id, gone)
                     return await delivery.waiting(reads, contact_id, after=after, since=since, upto=last)
 
-            found = await self._patiently(read)
-            upto = found.upto
-            for event in found.events:
-                await subscription.outgoing.room()
-                if subscription.live:
-                    return
-                sent = event["sequence"]
-                place = Position(here.created, here.sequence, Opening(contact_id, sent, since))
-                entry = Entry(here.sequence, tenant, contact_id, "event", event)
-                entry.cursor = self.cursors.seal(tenant, place)
-                subscription.send(entry)
-            if len(found.events) < delivery.PAGE:
+            async with subscription.outgoing.turn:
+                found = await self._patiently(read)
+                upto = found.upto
+                for event in found.events:
+                    await subscription.outgoing.room()
+                    if subscription.live:
+                        return
+                    sent = event["sequence"]
+                    place = Position(here.created, here.sequence, Opening(contact_id, sent, since))
+                    entry = Entry(here.sequence, tenant, contact_id, "event", event)
+                    entry.cursor = self.cursors.seal(tenant, place)
+                    subscription.send(entry)
+            if not found.events:
                 subscription.floor = sent
                 return
 
@@ -107,16 +108,17 @@ class CatchUp:
         while not subscription.live:
             subscription.lost = False
             begins = reached
-            page = await self._patiently(lambda after=begins: stored.page(self.bus(), wanted, after))  # type: ignore[misc]
-            await self._patiently(lambda after=begins: self._check(here, after))  # type: ignore[misc]
-            for sequence, entry in page:
-                if entry is not None and subscription.watches(entry):
-                    await subscription.outgoing.room()
-                    if subscription.live:
-                        return
-                    entry.cursor = self.cursors.seal(entry.tenant, Position(here.created, sequence))
-                    subscription.send(entry)
-                reached = sequence
+            async with subscription.outgoing.turn:
+                page = await self._patiently(lambda after=begins: stored.page(self.bus(), wanted, after))  # type: ignore[misc]
+                await self._patiently(lambda after=begins: self._check(here, after))  # type: ignore[misc]
+                for sequence, entry in page:
+                    if entry is not None and subscription.watches(entry):
+                        await subscription.outgoing.room()
+                        if subscription.live:
+                            return
+                        entry.cursor = self.cursors.seal(entry.tenant, Position(here.created, sequence))
+                        subscription.send(entry)
+                    reached = sequence
             if page:
                 continue
             if not await self._patiently(lambda after=begins: stored.ends_at(self.bus(), wanted, after)):  # type: ignore[misc]

@@ -86,7 +86,7 @@ class Session:
         self.id = uuid.uuid4().hex
         self._house = house
         self._socket = socket
-        self._outgoing = Outgoing(self._send, house.settings.realtime_buffer)
+        self._outgoing = Outgoing(self._send, house.settings.realtime_buffer, self._let_go)
         self._subscriptions: dict[str, Subscription] = {}
         self._catching_up: dict[str, asyncio.Task[None]] = {}
         self._asked: set[asyncio.Task[None]] = set()
@@ -120,6 +120,10 @@ class Session:
     def drain(self) -> None:
         """The instance ends: its clients come back one after the other, elsewhere."""
         self.end(GoodbyeReason.DRAINING, DRAINING, random.randrange(SPREAD_MS))
+
+    def _let_go(self) -> None:
+        """It asks and never reads."""
+        self.end(GoodbyeReason.SLOW, LIMITED)
 
     # -- coming and going
 
@@ -198,7 +202,7 @@ class Session:
         """Raises Ended, WebSocketDisconnect."""
         while True:
             frame = await self._receive()
-            if not self._allowance.take() or self._outgoing.is_clogged:
+            if not self._allowance.take():
                 self._complain(FrameError.LIMIT, f"at most {FRAMES_A_SECOND:.0f} frames a second")
                 raise Ended(LIMITED)
             if frame is not None:
@@ -335,12 +339,17 @@ class Session:
         task.add_done_callback(self._asked.discard)
 
     async def _answer(self, rights: Rights, frame: Ask) -> None:
+        """Once there is room, so that a client that does not read has nobody work for it."""
         try:
+            await self._outgoing.room()
             answer = await self._house.ask(rights, frame.name, frame.data)
+            await self._outgoing.room()
         except Forbidden as refusal:
             self._complain(FrameError.FORBIDDEN, str(refusal), frame.ref)
         except Unavailable as error:
             self._complain(FrameError.UNAVAILABLE, str(error), frame.ref)
+        except OSError:
+            pass  # the client has gone, which the socket will say
         else:
             self._put(**{"type": "result", "ref": frame.ref, **answer})
 
