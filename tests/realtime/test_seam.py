@@ -49,7 +49,7 @@ class Instance:
 
     def watch(self, role: Role, most: int = 1_000) -> Subscription:
         outgoing = Outgoing(self._send, most, lambda: None)
-        watching = Subscription("s", self.tenant, role, frozenset({self.contact}), outgoing)
+        watching = Subscription("s", self.tenant, role, frozenset({self.contact}), outgoing, self._expired)
         self.hub.watch(watching)
         return watching
 
@@ -200,7 +200,10 @@ async def test_the_subscriptions_of_a_socket_hold_one_page_at_a_time(realm: Real
     await notify(realm, instance, *(f"n{n}" for n in range(8)))
     instance.reads.clear()
     first = instance.watch(Role.AGENT, most=4)
-    others = [Subscription(f"s{n}", instance.tenant, Role.AGENT, None, first.outgoing) for n in range(5)]
+    others = [
+        Subscription(f"s{n}", instance.tenant, Role.AGENT, None, first.outgoing, instance._expired)
+        for n in range(5)
+    ]
     held = 0
     read = stored.page
 

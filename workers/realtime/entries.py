@@ -42,6 +42,11 @@ class Entry:
         self._shown: dict[Role, str | None] = {}
 
     @property
+    def id(self) -> uuid.UUID:
+        """Of a timeline event."""
+        return uuid.UUID(str(self._data["id"]))
+
+    @property
     def contact_sequence(self) -> int | None:
         """Of a timeline event: its place among the contact's."""
         return self._data.get("sequence") if self.kind == "event" else None
@@ -54,8 +59,16 @@ class Entry:
         )
 
     def shown(self, role: Role, now: datetime) -> str | None:
-        if self.expires_at is not None and self.expires_at <= now:
-            return None
+        return None if self._has_expired(now) else self._text(role)
+
+    def is_missed(self, role: Role, now: datetime) -> bool:
+        """Whether it would be shown, had it not expired."""
+        return self._has_expired(now) and self._text(role) is not None
+
+    def _has_expired(self, now: datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
+
+    def _text(self, role: Role) -> str | None:
         if role not in self._shown:
             self._shown[role] = self._show(role)
         return self._shown[role]

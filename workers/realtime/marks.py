@@ -69,7 +69,7 @@ class Marks:
                 self._keep(_Group(rights.tenant, kind, contact_id, reader, rights.actor), [event_id])
 
     def expired(self, tenant: str, contact_id: uuid.UUID, ids: Iterable[uuid.UUID]) -> None:
-        """Events of a contact expired before its client was there."""
+        """Events of a contact expired before its client was sent them."""
         self._keep(_Group(tenant, "mark_delivered", contact_id, None, "system", expired=True), ids)
 
     async def run(self) -> None:

@@ -276,7 +276,9 @@ class Session:
                 if start.opening is not None and start.opening.contact_id != rights.own_contact:
                     problem = ResyncReason.FOREIGN
         self._drop(frame.sub)
-        subscription = Subscription(frame.sub, rights.tenant, rights.role, contacts, self._outgoing)
+        subscription = Subscription(
+            frame.sub, rights.tenant, rights.role, contacts, self._outgoing, house.marks.expired
+        )
         self._subscriptions[frame.sub] = subscription
         house.hub.watch(subscription)
         begins = start

@@ -8,6 +8,7 @@ may be behind that position; what it gives up to there has been sent.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -23,12 +24,17 @@ from workers.realtime.outgoing import Outgoing
 WAITING: Final = 1_000  # entries
 WAITING_BYTES: Final = 1 << 20  # one of any size aside
 
+Missed = Callable[[str, uuid.UUID, list[uuid.UUID]], None]  # tenant, contact, events
+
 
 class Subscription:
-    """``contacts`` is None for every contact of the tenant."""
+    """``contacts`` is None for every contact of the tenant. ``missed`` is told of events that expired before a contact's client
+    was sent them.
+    """
 
     __slots__ = (
         "_bytes",
+        "_missed",
         "_reached",
         "_waiting",
         "begins",
@@ -44,7 +50,13 @@ class Subscription:
     )
 
     def __init__(
-        self, name: str, tenant: str, role: Role, contacts: frozenset[uuid.UUID] | None, outgoing: Outgoing
+        self,
+        name: str,
+        tenant: str,
+        role: Role,
+        contacts: frozenset[uuid.UUID] | None,
+        outgoing: Outgoing,
+        missed: Missed,
     ) -> None:
         self.name = name
         self.named = orjson.dumps(name).decode()
@@ -57,6 +69,7 @@ class Subscription:
         self.lost = False  # whether something that happened does not wait here any more
         self.live = False
         self._waiting: list[Entry] = []
+        self._missed = missed
         self._bytes = 0  # of what waits
         self._reached = 0  # of the stream's sequences: everything up to there was sent when it went live
 
@@ -69,7 +82,7 @@ class Subscription:
             if entry.sequence > self._reached:
                 self.send(entry)
             return
-        shown = entry.shown(self.role, datetime.now(UTC))
+        shown = self.shown(entry)
         if shown is None and entry.is_whole:
             return
         size = len(shown or "")
@@ -87,8 +100,16 @@ class Subscription:
             return
         if (entry.contact_sequence or self.floor + 1) <= self.floor:
             return
-        if (shown := entry.shown(self.role, datetime.now(UTC))) is not None:
+        if (shown := self.shown(entry)) is not None:
             self.outgoing.offer(_Frame(self, entry, len(shown)))
+
+    def shown(self, entry: Entry) -> str | None:
+        """What this client is shown of it at the moment; None for nothing."""
+        now = datetime.now(UTC)
+        shown = entry.shown(self.role, now)
+        if shown is None and self.role is Role.CONTACT and entry.is_missed(self.role, now):
+            self._missed(self.tenant, entry.contact_id, [entry.id])
+        return shown
 
     def go_live(self, sequence: int) -> None:
         """Everything up to this sequence of the stream has been sent."""
@@ -126,7 +147,7 @@ class _Frame:
 
     def text(self) -> str | None:
         entry, subscription = self._entry, self._subscription
-        shown = entry.shown(subscription.role, datetime.now(UTC))
+        shown = subscription.shown(entry)
         if shown is None:
             return None
         metrics.REALTIME_EVENTS.labels(entry.kind).inc()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from contracts.vocabulary import ResyncReason, Role
+from workers.realtime import subscription as subscription_module
 from workers.realtime.entries import Entry, parse
 from workers.realtime.hub import Hub
 from workers.realtime.positions import Cursors
@@ -24,8 +26,14 @@ class Taken:
 
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []
+        self.missed: list[tuple[str, uuid.UUID, str]] = []
+        self.before_writing: Callable[[], None] = lambda: None
+
+    def miss(self, tenant: str, contact: uuid.UUID, ids: list[uuid.UUID]) -> None:
+        self.missed += [(tenant, contact, str(event_id)) for event_id in ids]
 
     def offer(self, frame: Any) -> None:
+        self.before_writing()
         if (text := frame.text()) is not None:
             self.frames.append(json.loads(text))
 
@@ -48,7 +56,7 @@ def watch(
 ) -> tuple[Subscription, Taken]:
     taken = Taken()
     named = None if contacts is None else frozenset(contacts)
-    subscription = Subscription("s", tenant, role, named, taken)  # type: ignore[arg-type]
+    subscription = Subscription("s", tenant, role, named, taken, taken.miss)  # type: ignore[arg-type]
     hub.watch(subscription)
     if live:
         subscription.go_live(hub.sequence)
@@ -210,6 +218,37 @@ def test_who_is_shown_what(fields: dict[str, Any], agent: bool, client: bool):
     if client:
         shown = taken[Role.CONTACT].frames[0]["event"]
         assert not shown.keys() & {"metadata", "triggered_by", "integration_source"}
+
+
+@pytest.mark.parametrize("when", ["as it comes", "while it waits", "on its way"])
+def test_what_expires_before_a_contacts_client_gets_it_is_said(monkeypatch: pytest.MonkeyPatch, when: str):
+    class Clock(datetime):
+        moment = datetime(2026, 1, 1, tzinfo=UTC)
+
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return cls.moment
+
+    def pass_time() -> None:
+        Clock.moment = datetime(2026, 1, 3, tzinfo=UTC)
+
+    monkeypatch.setattr(subscription_module, "datetime", Clock)
+    house = hub()
+    client, taken = watch(house, {ANN}, Role.CONTACT, live=when != "while it waits")
+    _, agent = watch(house, {ANN})
+    if when == "as it comes":
+        pass_time()
+    if when == "on its way":
+        taken.before_writing = pass_time
+    expiring = event(expires_at="2026-01-02T00:00:00Z")
+    take(house, 11, expiring)
+    take(house, 12, event(realtime=False, expires_at="2026-01-02T00:00:00Z"))
+    if when == "while it waits":
+        pass_time()
+        client.go_live(10)
+    assert taken.frames == []
+    assert taken.missed == [("acme", ANN, str(expiring.id))]
+    assert agent.missed == []
 
 
 def test_an_event_of_which_nobody_knows_who_may_see_it():

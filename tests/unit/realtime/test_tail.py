@@ -36,7 +36,8 @@ class World:
         self._running = asyncio.create_task(self.tail.run())
         await self.hub.started.wait()
         if not self.hub._by_tenant:
-            watching = Subscription("s", "acme", Role.AGENT, None, Outgoing(self._send, 1_000, lambda: None))
+            outgoing = Outgoing(self._send, 1_000, lambda: None)
+            watching = Subscription("s", "acme", Role.AGENT, None, outgoing, lambda *_: None)
             self.hub.watch(watching)
             watching.go_live(self.hub.sequence)
 
