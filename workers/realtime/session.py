@@ -38,7 +38,7 @@ from workers.realtime.asking import Forbidden, Unavailable
 from workers.realtime.catch_up import CatchUp
 from workers.realtime.doorkeeper import BadTicket, Doorkeeper, TooMany
 from workers.realtime.hub import Hub
-from workers.realtime.marks import Kind, Marks
+from workers.realtime.marks import Kind, Marks, TooManyMarks
 from workers.realtime.outgoing import Outgoing
 from workers.realtime.positions import BadCursor, Cursors, Foreign, Opening, Position
 from workers.realtime.rights import Rights
@@ -330,6 +330,10 @@ class Session:
         except TRANSIENT:
             self._complain(
                 FrameError.UNAVAILABLE, f"{frame.type}: the database is out of reach; send it again"
+            )
+        except TooManyMarks:
+            self._complain(
+                FrameError.UNAVAILABLE, f"{frame.type}: too many marks wait for the bus; send it again later"
             )
 
     def _ask(self, rights: Rights, frame: Ask) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
-from contracts.realtime.requests import Ask
+from contracts.realtime.requests import Ask, Read
 from contracts.vocabulary import Role
+from workers.realtime.marks import TooManyMarks
 from workers.realtime.outgoing import MOST_BYTES
 from workers.realtime.rights import Rights
 from workers.realtime.session import ASKED_AT_ONCE, Session
@@ -67,3 +69,15 @@ async def test_who_asks_and_never_reads_is_let_go():
         "reason": "slow",
         "reconnect_after_ms": 0,
     }
+
+
+async def test_marks_that_are_not_taken_are_said():
+    async def add(*_: Any) -> None:
+        raise TooManyMarks
+
+    house = SimpleNamespace(settings=SimpleNamespace(realtime_buffer=10), marks=SimpleNamespace(add=add))
+    session = Session(house, Socket())  # type: ignore[arg-type]
+    await session._mark(RIGHTS, Read(ids=[uuid.uuid4()]))
+    said = json.loads(str(session._outgoing._queue[-1]))
+    assert (said["type"], said["code"]) == ("error", "unavailable")
+    assert said["message"].startswith("read: too many")
