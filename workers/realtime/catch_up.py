@@ -1,8 +1,8 @@
 """Bringing a subscription from where its client is to what happens now, with no hole and nothing twice at the seam.
 
-First what waited for a contact that was away (the database says), then what the stream holds behind the client's position,
-a page at a time (of all the subscriptions of a socket) and as fast as the client reads; then live. A position that the stream cannot serve any more is answered
-with a resync, and live.
+First what waited for a contact that was away (the database says), then what the stream holds behind the client's position, as
+fast as the client reads; then live. The subscriptions of a socket hold one page at a time. A position that the stream cannot
+serve any more is answered with a resync, and live.
 """
 
 from __future__ import annotations

@@ -42,11 +42,6 @@ class Entry:
         self._shown: dict[Role, str | None] = {}
 
     @property
-    def id(self) -> uuid.UUID:
-        """Of a timeline event."""
-        return uuid.UUID(str(self._data["id"]))
-
-    @property
     def contact_sequence(self) -> int | None:
         """Of a timeline event: its place among the contact's."""
         return self._data.get("sequence") if self.kind == "event" else None
@@ -61,9 +56,9 @@ class Entry:
     def shown(self, role: Role, now: datetime) -> str | None:
         return None if self._has_expired(now) else self._text(role)
 
-    def is_missed(self, role: Role, now: datetime) -> bool:
-        """Whether it would be shown, had it not expired."""
-        return self._has_expired(now) and self._text(role) is not None
+    def missed(self, role: Role, now: datetime) -> uuid.UUID | None:
+        """The id of an event that would be shown, had it not expired."""
+        return _id(self._data.get("id")) if self._has_expired(now) and self._text(role) is not None else None
 
     def _has_expired(self, now: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= now
@@ -117,6 +112,13 @@ def parse(sequence: int, subject: str, body: bytes) -> Entry | None:
     if not isinstance(data, dict):
         return None
     return Entry(sequence, parsed.tenant, contact_id, "event" if is_event else "changed", data)
+
+
+def _id(value: Any) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(str(value))
+    except ValueError:
+        return None
 
 
 def _moment(value: Any) -> datetime | None:

@@ -22,8 +22,7 @@ import orjson
 from contracts.vocabulary import ResyncReason
 from ops import metrics
 
-# Of frames about events that wait, and of the others; one of any size aside.
-MOST_BYTES: Final = 4 << 20
+MOST_BYTES: Final = 4 << 20  # of frames about events that wait, and of the others; one of any size aside
 
 Send = Callable[[str], Awaitable[None]]
 

@@ -28,8 +28,9 @@ Missed = Callable[[str, uuid.UUID, list[uuid.UUID]], None]  # tenant, contact, e
 
 
 class Subscription:
-    """``contacts`` is None for every contact of the tenant. ``missed`` is told of events that expired before a contact's client
-    was sent them.
+    """``contacts`` is None for every contact of the tenant.
+
+    ``missed`` is told of events that expired before a contact's client was sent them.
     """
 
     __slots__ = (
@@ -107,8 +108,8 @@ class Subscription:
         """What this client is shown of it at the moment; None for nothing."""
         now = datetime.now(UTC)
         shown = entry.shown(self.role, now)
-        if shown is None and self.role is Role.CONTACT and entry.is_missed(self.role, now):
-            self._missed(self.tenant, entry.contact_id, [entry.id])
+        if shown is None and self.role is Role.CONTACT and (event_id := entry.missed(self.role, now)):
+            self._missed(self.tenant, entry.contact_id, [event_id])
         return shown
 
     def go_live(self, sequence: int) -> None:

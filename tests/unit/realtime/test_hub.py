@@ -240,14 +240,14 @@ def test_what_expires_before_a_contacts_client_gets_it_is_said(monkeypatch: pyte
         pass_time()
     if when == "on its way":
         taken.before_writing = pass_time
-    expiring = event(expires_at="2026-01-02T00:00:00Z")
-    take(house, 11, expiring)
+    expired = str(uuid.uuid4())
+    take(house, 11, event(id=expired, expires_at="2026-01-02T00:00:00Z"))
     take(house, 12, event(realtime=False, expires_at="2026-01-02T00:00:00Z"))
     if when == "while it waits":
         pass_time()
         client.go_live(10)
     assert taken.frames == []
-    assert taken.missed == [("acme", ANN, str(expiring.id))]
+    assert taken.missed == [("acme", ANN, expired)]
     assert agent.missed == []
 
 
