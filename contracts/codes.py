@@ -250,5 +250,7 @@ CLOSES: Final[Mapping[int, Explained]] = {
         "Add the origin to ROLLCALL_REALTIME_ORIGINS; or see `forbidden`.",
     ),
     4408: Explained("No `auth` within 5 s.", "Send it first."),
-    4429: Explained("Too many sockets, or too many frames.", "See `limit`."),
+    4429: Explained(
+        "Too many sockets or frames, or a client that sends and does not read.", "See `limit`; read."
+    ),
 }

@@ -200,9 +200,9 @@ REALTIME_LAG_SECONDS = _histogram(
     "From the bus' having an event to the worker's giving it to its sockets, in seconds; of the last of those read at once.",
 )
 
-REALTIME_MARKS_DROPPED = _counter(
-    "rollcall_realtime_marks_dropped",
-    "Acknowledgements dropped because the bus took none for too long; their events come again.",
+REALTIME_MARKS_REFUSED = _counter(
+    "rollcall_realtime_marks_refused",
+    "Marks refused because too many of the same actor or tenant wait for the bus; the client is told.",
 )
 
 # -- the process

@@ -3,7 +3,7 @@
     {"do": "open", "url", "clients": [{"token", "contact"}]}   contact: an id, or "*"     -> {"opened": n}
     {"do": "report"}                                                                     -> {"frames", "ids", "ms", "at"}
 
-Whoever is cut off comes back after a random part of ``spread`` seconds, with the cursor of its last frame. ``ids`` are by client: what it
+Whoever is cut off comes back after a random part of SPREAD seconds, with the last cursor that it was sent. ``ids`` are by client: what it
 was sent, each once. ``ms``: from the commit of an event (its created_at, which is a little before) to its frame; ``at``: by the
 message id in the payload, the wall clock when its frame came.
 """
@@ -46,8 +46,9 @@ class Client:
                     )
                     await socket.send(orjson.dumps({"type": "auth", "token": self.token}).decode())
                     await socket.send(orjson.dumps(self._subscription()).decode())
-                    while orjson.loads(await socket.recv())["type"] != "subscribed":
+                    while (frame := orjson.loads(await socket.recv()))["type"] != "subscribed":
                         pass
+                    self.cursor = frame["cursor"]
                 opened.set()
                 async for text in socket:
                     self._take(text, figures)

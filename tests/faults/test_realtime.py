@@ -17,7 +17,7 @@ import pytest
 from contracts.subjects import EVENTS
 from tests.eventually import eventually
 from tests.faults.crew import Process
-from tests.helpers.follower import Follower
+from tests.helpers.follower import Follower, Keeps
 from tests.helpers.realm import Realm
 from workers.jetstream import api
 from workers.realtime import stored
@@ -25,6 +25,9 @@ from workers.streams import declare
 
 CONTACTS = 6
 RATE = 150  # events/s
+
+# What the devices of a contact keep. One that acknowledges comes last: the others have begun by then.
+DEVICES: tuple[tuple[Keeps, ...], ...] = (("last",), ("last", "first", "none"), ("none",))
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +50,14 @@ class Scene:
         self.tenant = tenant
         self.contacts = contacts
         self.agents: list[Follower] = []
-        self.clients: dict[uuid.UUID, Follower] = {}
+        self.clients: list[tuple[uuid.UUID, Follower]] = []
         self._numbers = itertools.count(1)
         self._happening: asyncio.Task[None] | None = None
         self._chance = random.Random(tenant)
 
     @property
     def followers(self) -> list[Follower]:
-        return [*self.agents, *self.clients.values()]
+        return [*self.agents, *(client for _, client in self.clients)]
 
     def begin(self) -> None:
         self._happening = asyncio.create_task(self._happen())
@@ -110,11 +113,12 @@ class Scene:
         missing = repeats = disorder = 0
         for contact in self.contacts:
             timeline = await self.realm.timeline(self.tenant, contact)
+            for_client = [e for e in timeline if e["visible_to_client"] and e["realtime"]]
             for follower, visible in (
-                *((agent, timeline) for agent in self.agents),
-                (self.clients[contact], [e for e in timeline if e["visible_to_client"] and e["realtime"]]),
+                *((agent, [e for e in timeline if e["category"] == "note"]) for agent in self.agents),
+                *((client, for_client) for own, client in self.clients if own == contact),
             ):
-                wanted = [e["sequence"] for e in visible if e["category"] == "note"]
+                wanted = [e["sequence"] for e in visible]
                 got = await self._got(follower, contact, len(wanted))
                 missing += len(set(wanted) - set(got))
                 disorder += got != sorted(got)
@@ -135,7 +139,7 @@ class Scene:
         """The sequences that a follower has of a contact, once they are as many as wanted, or do not come."""
 
         def got() -> list[int]:
-            return [e["sequence"] for e in follower.of(contact) if e["category"] == "note"]
+            return [e["sequence"] for e in follower.of(contact)]
 
         with contextlib.suppress(AssertionError):
             await eventually(lambda: len(got()) >= wanted, timeout=15)
@@ -146,14 +150,18 @@ class Scene:
 async def scene(realm: Realm) -> AsyncIterator[Scene]:
     tenant = realm.tenant()
     contacts = [await realm.contact(tenant) for _ in range(CONTACTS)]
+    for contact in contacts:  # waits for its clients, before there are agents
+        await realm.notify(tenant, contact, "waits", category="notification")
     played = Scene(realm, tenant, contacts)
     async with contextlib.AsyncExitStack() as stack:
         for asked in ("*", contacts):
             following = Follower.following(lambda: realm.http, realm.agent(tenant), asked)  # type: ignore[arg-type]
             played.agents.append(await stack.enter_async_context(following))
-        for contact in contacts:
-            following = Follower.following(lambda: realm.http, realm.of_contact(tenant, contact))
-            played.clients[contact] = await stack.enter_async_context(following)
+        for contact, kept in zip(contacts, itertools.cycle(DEVICES), strict=False):
+            for keeps in kept:
+                token = realm.of_contact(tenant, contact)
+                following = Follower.following(lambda: realm.http, token, keeps=keeps)
+                played.clients.append((contact, await stack.enter_async_context(following)))
         played.begin()
         try:
             await played.seen(50)

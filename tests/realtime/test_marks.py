@@ -26,6 +26,11 @@ async def marks_of(realm: Realm, event_id: uuid.UUID) -> tuple[Any, Any, Any]:
     return row["delivered_at"], row["read_at"], row["metadata"]
 
 
+async def was_skipped(realm: Realm, event_id: uuid.UUID) -> bool:
+    delivered_at, read_at, metadata = await marks_of(realm, event_id)
+    return delivered_at is not None and read_at is None and '"skipped": "expired"' in metadata
+
+
 async def told(watcher: Watcher, event_id: uuid.UUID, mark: str) -> dict[str, Any]:
     """The frame that says so of the event."""
 
@@ -126,12 +131,24 @@ async def test_what_expired_while_the_client_was_away(realm: Realm):
     expired = await realm.notify(tenant, contact, "expired", expires_at=past)
     async with realm.watch(realm.of_contact(tenant, contact)) as client:
         await client.subscribe()
+        await eventually(lambda: was_skipped(realm, expired), what="it is marked")
+        assert client.titles() == []
 
-        async def marked() -> bool:
-            delivered_at, read_at, metadata = await marks_of(realm, expired)
-            return delivered_at is not None and read_at is None and '"skipped": "expired"' in metadata
 
-        await eventually(marked, what="it is marked")
+async def test_what_expired_behind_a_clients_cursor(realm: Realm):
+    """A client that comes back with a cursor is not sent it either, and that is marked."""
+    tenant = realm.tenant()
+    contact = await realm.contact(tenant)
+    token = realm.of_contact(tenant, contact)
+    async with realm.watch(token) as client:
+        await client.subscribe()
+        await realm.notify(tenant, contact, "seen")
+        cursor = (await client.until_title("seen"))["cursor"]
+    past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+    expired = await realm.notify(tenant, contact, "expired", expires_at=past)
+    async with realm.watch(token) as client:
+        await client.subscribe(cursor=cursor)
+        await eventually(lambda: was_skipped(realm, expired), what="it is marked")
         assert client.titles() == []
 
 

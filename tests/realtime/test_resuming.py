@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -159,6 +160,30 @@ async def test_a_cursor_that_is_too_old(realm: Realm):
         assert not watcher.of("resync", "kept")
 
 
+async def test_what_left_the_stream_while_the_worker_was_stopped(realm: Realm):
+    """Sockets that stayed are told, though nobody came with a cursor."""
+    tenant = realm.tenant()
+    contact = await realm.contact(tenant)
+    async with realm.watch(realm.agent(tenant)) as watcher:
+        await watcher.subscribe()
+        await realm.record(tenant, contact, "seen")
+        await watcher.until_title("seen")
+        process = realm.worker
+        process.signal(signal.SIGSTOP)
+        try:
+            for n in range(5):  # more than what is on its way to the worker at once
+                await realm.record(tenant, contact, f"gone {n}", payload={"x": "y" * 600_000})
+            state = await stored.state(realm.stage.client)
+            await api(realm.stage.client, f"STREAM.PURGE.{EVENTS.name}", {"seq": state.last + 1})
+        finally:
+            process.signal(signal.SIGCONT)
+        await watcher.next("resync", reason="too_old")
+        await realm.record(tenant, contact, "later")
+        await watcher.until_title("later")
+        assert "gone 4" not in watcher.titles()
+        assert len(watcher.of("resync")) == 1
+
+
 # -- a contact that was away
 
 
@@ -195,6 +220,22 @@ async def test_with_a_cursor_nothing_is_opened(realm: Realm):
         await realm.notify(tenant, contact, "later")
         await watcher.until_title("later")
         assert watcher.titles() == ["later"]
+
+
+async def test_a_client_that_was_cut_before_the_first_of_what_waited(realm: Realm):
+    """All that it has is the cursor of ``subscribed``, behind which the opening lies."""
+    tenant = realm.tenant()
+    contact = await realm.contact(tenant)
+    await realm.notify(tenant, contact, "waited")
+    token = realm.of_contact(tenant, contact)
+    async with realm.watch(token) as watcher:
+        cursor = (await watcher.subscribe())["cursor"]
+    await realm.notify(tenant, contact, "meanwhile")
+    for _ in range(2):
+        async with realm.watch(token) as watcher:
+            assert (await watcher.subscribe(cursor=cursor))["cursor"] == cursor
+            await watcher.until_title("meanwhile")
+            assert watcher.titles() == ["waited", "meanwhile"]
 
 
 async def test_an_opening_that_was_cut_goes_on_where_it_was(realm: Realm):

@@ -33,7 +33,8 @@ class ApiError(OSError):
 async def read_state(client: Client, stream: str) -> StreamState:
     """Raises StreamChanged when there is no such stream."""
     answer = await _ask(client, stream, f"STREAM.INFO.{stream}")
-    return StreamState(parse_time(answer["created"]), answer["state"]["last_seq"])
+    held = answer["state"]
+    return StreamState(parse_time(answer["created"]), held["last_seq"], held["first_seq"])
 
 
 async def create_consumer(client: Client, spec: StreamSpec, name: str, partition: int, position: int) -> int:

@@ -9,10 +9,11 @@ from workers.engine.record import Reader, StreamChanged
 
 
 class StreamState(NamedTuple):
-    """What tells a stream from one that was made anew under its name, and where it ends."""
+    """What tells a stream from one that was made anew under its name, where it ends, and what is the first that it holds."""
 
     created: datetime  # UTC, in whole microseconds, as a database keeps it
     last_sequence: int
+    first_sequence: int
 
 
 class Log(Protocol):

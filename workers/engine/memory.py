@@ -22,6 +22,7 @@ class MemoryLog:
         self.created = datetime.now(UTC)
         self.records: dict[int, list[Record]] = {}
         self.last_sequence = 0
+        self.first_sequence = 1
 
     async def publish(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> int:
         """Store a message and return its sequence. The last two tokens of its subject decide the partition."""
@@ -47,8 +48,14 @@ class MemoryLog:
         """What deleting a stream and declaring it again comes to."""
         self.created = datetime.now(UTC)
         self.records.clear()
-        self.last_sequence = 0
+        self.last_sequence, self.first_sequence = 0, 1
         self._wake()
+
+    def purge(self, first: int) -> None:
+        """Keep what begins at this sequence."""
+        self.first_sequence = first
+        for partition, records in self.records.items():
+            self.records[partition] = [record for record in records if record.sequence >= first]
 
     def _wake(self) -> None:
         for reader in self._readers:
@@ -58,7 +65,11 @@ class MemoryLog:
         self._readers.remove(reader)
 
     async def state(self) -> StreamState:
-        return StreamState(self.created, self.last_sequence)
+        return self.now
+
+    @property
+    def now(self) -> StreamState:
+        return StreamState(self.created, self.last_sequence, self.first_sequence)
 
     async def reader(self, created: datetime) -> MemoryReader:
         reader = MemoryReader(self, created)
@@ -86,7 +97,7 @@ class MemoryReader:
         while True:
             check_stream(
                 self._log.name,
-                StreamState(self._log.created, self._log.last_sequence),
+                self._log.now,
                 self._created,
                 max(self._positions.values(), default=0),
             )

@@ -1,8 +1,8 @@
 """Bringing a subscription from where its client is to what happens now, with no hole and nothing twice at the seam.
 
-First what waited for a contact that was away (the database says), then what the stream holds behind the client's position,
-a page at a time and as fast as the client reads; then live. A position that the stream cannot serve any more is answered
-with a resync, and live.
+First what waited for a contact that was away (the database says), then what the stream holds behind the client's position, as
+fast as the client reads; then live. The subscriptions of a socket hold one page at a time. A position that the stream cannot
+serve any more is answered with a resync, and live.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from nats.aio.client import Client
@@ -53,22 +52,18 @@ class CatchUp:
     bus: Callable[[], Client]
     expired: Callable[[str, uuid.UUID, list[uuid.UUID]], None]
 
-    async def run(self, subscription: Subscription, start: Position | None, own: uuid.UUID | None) -> None:
-        """Until the subscription is live. ``start``: its client's position; ``own``: the contact whose client it is.
+    async def run(self, subscription: Subscription, start: Position) -> None:
+        """From its client's position until the subscription is live.
 
         While the bus or the database is away it waits. Raises OSError once the client has gone.
         """
-        here = start or self.hub.position
-        opening = here.opening
-        if start is None and own is not None:
-            opening = Opening(own, 0, datetime.now(UTC))
         try:
-            if opening is not None:
-                await self._open(subscription, here, opening)
-            if start is not None:
-                await self._replay(subscription, here)
+            if start.opening is not None:
+                await self._open(subscription, start, start.opening)
+            if subscription.lost or start[:2] != (self.hub.created, subscription.begins):
+                await self._replay(subscription, start)
             elif not subscription.live:
-                subscription.go_live(here.sequence)
+                subscription.go_live(start.sequence)
         except Lost as lost:
             if not subscription.live:
                 subscription.reset(lost.reason)
@@ -86,19 +81,20 @@ class CatchUp:
                         self.expired(tenant, contact_id, gone)
                     return await delivery.waiting(reads, contact_id, after=after, since=since, upto=last)
 
-            found = await self._patiently(read)
-            upto = found.upto
-            for event in found.events:
-                await subscription.outgoing.room()
-                if subscription.live:
-                    return
-                sent = event["sequence"]
-                place = Position(here.created, here.sequence, Opening(contact_id, sent, since))
-                entry = Entry(here.sequence, tenant, contact_id, "event", event)
-                entry.cursor = self.cursors.seal(tenant, place)
-                subscription.send(entry)
-            if len(found.events) < delivery.PAGE:
-                subscription.floor = found.upto
+            async with subscription.outgoing.turn:
+                found = await self._patiently(read)
+                upto = found.upto
+                for event in found.events:
+                    await subscription.outgoing.room()
+                    if subscription.live:
+                        return
+                    sent = event["sequence"]
+                    place = Position(here.created, here.sequence, Opening(contact_id, sent, since))
+                    entry = Entry(here.sequence, tenant, contact_id, "event", event)
+                    entry.cursor = self.cursors.seal(tenant, place)
+                    subscription.send(entry)
+            if not found.events:
+                subscription.floor = sent
                 return
 
     async def _replay(self, subscription: Subscription, here: Position) -> None:
@@ -110,16 +106,17 @@ class CatchUp:
         while not subscription.live:
             subscription.lost = False
             begins = reached
-            page = await self._patiently(lambda after=begins: stored.page(self.bus(), wanted, after))  # type: ignore[misc]
-            await self._patiently(lambda after=begins: self._check(here, after))  # type: ignore[misc]
-            for sequence, entry in page:
-                if entry is not None and subscription.watches(entry):
-                    await subscription.outgoing.room()
-                    if subscription.live:
-                        return
-                    entry.cursor = self.cursors.seal(entry.tenant, Position(here.created, sequence))
-                    subscription.send(entry)
-                reached = sequence
+            async with subscription.outgoing.turn:
+                page = await self._patiently(lambda after=begins: stored.page(self.bus(), wanted, after))  # type: ignore[misc]
+                await self._patiently(lambda after=begins: self._check(here, after))  # type: ignore[misc]
+                for sequence, entry in page:
+                    if entry is not None and subscription.watches(entry):
+                        await subscription.outgoing.room()
+                        if subscription.live:
+                            return
+                        entry.cursor = self.cursors.seal(entry.tenant, Position(here.created, sequence))
+                        subscription.send(entry)
+                    reached = sequence
             if page:
                 continue
             if not await self._patiently(lambda after=begins: stored.ends_at(self.bus(), wanted, after)):  # type: ignore[misc]

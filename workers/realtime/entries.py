@@ -54,8 +54,16 @@ class Entry:
         )
 
     def shown(self, role: Role, now: datetime) -> str | None:
-        if self.expires_at is not None and self.expires_at <= now:
-            return None
+        return None if self._has_expired(now) else self._text(role)
+
+    def missed(self, role: Role, now: datetime) -> uuid.UUID | None:
+        """The id of an event that would be shown, had it not expired."""
+        return _id(self._data.get("id")) if self._has_expired(now) and self._text(role) is not None else None
+
+    def _has_expired(self, now: datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
+
+    def _text(self, role: Role) -> str | None:
         if role not in self._shown:
             self._shown[role] = self._show(role)
         return self._shown[role]
@@ -109,6 +117,13 @@ def parse(sequence: int, subject: str, body: bytes) -> Entry | None:
     if not isinstance(data, dict):
         return None
     return Entry(sequence, parsed.tenant, contact_id, "event" if is_event else "changed", data)
+
+
+def _id(value: Any) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(str(value))
+    except ValueError:
+        return None
 
 
 def _moment(value: Any) -> datetime | None:

@@ -44,7 +44,14 @@ class Hub:
             subscription.reset(ResyncReason.STREAM_RESET)
         self.started.set()
 
+    def skip(self, sequence: int) -> None:
+        """Up to this sequence the stream does not hold any more what follows. Everybody refetches."""
+        self.sequence = sequence
+        for subscription in self._everyone():
+            subscription.reset(ResyncReason.TOO_OLD)
+
     def watch(self, subscription: Subscription) -> None:
+        subscription.begins = self.sequence
         for group in self._groups(subscription):
             group.add(subscription)
 

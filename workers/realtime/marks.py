@@ -2,13 +2,18 @@
 
 The command decides what a mark means and does it once, whatever several devices say. An acknowledgement that is lost on the
 way (an instance dies) leaves its event undelivered: it comes again, and the client knows it by its id.
+
+Invariant: what was taken is sent, however long the bus is away. So what is taken is bounded, for each actor and each tenant
+by itself, and what would be too much is refused whole.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 import nats.errors
@@ -28,12 +33,17 @@ SOURCE: Final = "rollcall-realtime"
 GATHER_SECONDS: Final = 0.05
 AGAIN_SECONDS: Final = 1.0
 TIMEOUT: Final = 5.0
-MOST_WAITING: Final = 50_000  # marks; what comes on top is dropped, and its events come again
+MOST_OF_TENANT: Final = 50_000  # marks that wait or are under way
+MOST_OF_ACTOR: Final = 5_000
 AT_ONCE: Final = 32  # commands
 
 Kind = Literal["mark_delivered", "mark_read"]
 
 log = get_logger("workers.realtime.marks")
+
+
+class TooManyMarks(Exception):
+    """So many wait for the bus already that these are not taken."""
 
 
 class _Group(NamedTuple):
@@ -52,25 +62,33 @@ class Marks:
         self._bus = bus
         self._reads = reads
         self._waiting: dict[_Group, dict[uuid.UUID, None]] = {}
-        self._count = 0
+        self._counts: Counter[tuple[str, str | None]] = Counter()  # by tenant, and by actor in it
         self._come = asyncio.Event()
 
     async def add(self, kind: Kind, rights: Rights, ids: Iterable[uuid.UUID]) -> None:
-        """A session says so of events; those that are not of its contacts are left out. May ask the database."""
+        """A session says so of events; those that are not of its contacts are left out. May ask the database.
+
+        Raises TooManyMarks.
+        """
         reader, allowed = rights.audience, rights.contacts
         if allowed is None or len(allowed) == 1:
             only = next(iter(allowed)) if allowed else None
-            self._keep(_Group(rights.tenant, kind, only, reader, rights.actor), ids)
+            self._take({_Group(rights.tenant, kind, only, reader, rights.actor): list(ids)})
             return
         async with self._reads.of(rights.tenant) as reads:
             whose = await delivery.contacts_of(reads, list(ids))
+        found: defaultdict[_Group, list[uuid.UUID]] = defaultdict(list)
         for event_id, contact_id in whose.items():
             if contact_id in allowed:
-                self._keep(_Group(rights.tenant, kind, contact_id, reader, rights.actor), [event_id])
+                found[_Group(rights.tenant, kind, contact_id, reader, rights.actor)].append(event_id)
+        self._take(found)
 
     def expired(self, tenant: str, contact_id: uuid.UUID, ids: Iterable[uuid.UUID]) -> None:
-        """Events of a contact expired before its client was there."""
-        self._keep(_Group(tenant, "mark_delivered", contact_id, None, "system", expired=True), ids)
+        """Events of a contact expired before its client was sent them. Where too many wait, the next opening finds them."""
+        with contextlib.suppress(TooManyMarks):
+            self._take(
+                {_Group(tenant, "mark_delivered", contact_id, None, "system", expired=True): list(ids)}
+            )
 
     async def run(self) -> None:
         """Send them on, until cancelled."""
@@ -83,7 +101,7 @@ class Marks:
 
     async def flush(self) -> bool:
         """Send what waits; False when some of it waits on."""
-        waiting, self._waiting, self._count = self._waiting, {}, 0
+        waiting, self._waiting = self._waiting, {}
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def send(group: _Group, ids: list[uuid.UUID]) -> bool:
@@ -94,6 +112,8 @@ class Marks:
                     log.warning("marks wait", operation=group.kind, error=type(error).__name__)
                     self._keep(group, ids)
                     return False
+                finally:
+                    self._count(group, -len(ids))
                 return True
 
         batches = [
@@ -104,15 +124,29 @@ class Marks:
         ]
         return all(await asyncio.gather(*(send(*batch) for batch in batches)))
 
+    def _take(self, marks: Mapping[_Group, list[uuid.UUID]]) -> None:
+        """All of them, which are one actor's, or none. Raises TooManyMarks."""
+        more = sum(map(len, marks.values()))
+        for group in marks:
+            of_tenant, of_actor = self._counts[group.tenant, None], self._counts[group.tenant, group.actor]
+            if of_tenant + more > MOST_OF_TENANT or of_actor + more > MOST_OF_ACTOR:
+                metrics.REALTIME_MARKS_REFUSED.inc(more)
+                raise TooManyMarks
+        for group, ids in marks.items():
+            self._keep(group, ids)
+
     def _keep(self, group: _Group, ids: Iterable[uuid.UUID]) -> None:
         held = self._waiting.setdefault(group, {})
-        for event_id in ids:
-            if self._count >= MOST_WAITING:
-                metrics.REALTIME_MARKS_DROPPED.inc()
-                continue
-            self._count += event_id not in held
-            held[event_id] = None
+        before = len(held)
+        held.update(dict.fromkeys(ids))
+        self._count(group, len(held) - before)
         self._come.set()
+
+    def _count(self, group: _Group, more: int) -> None:
+        for counted in ((group.tenant, None), (group.tenant, group.actor)):
+            self._counts[counted] += more
+            if not self._counts[counted]:
+                del self._counts[counted]
 
     async def _publish(self, group: _Group, ids: list[uuid.UUID]) -> None:
         data: dict[str, Any] = {"event_ids": [str(event_id) for event_id in ids]}

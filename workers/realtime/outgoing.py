@@ -5,6 +5,8 @@ Invariants:
 - Whoever reads too slowly loses frames about events, never others, and is told so once for each subscription that lost any:
   the resync comes where the lost ones would have, before everything that happens later.
 - Nothing here makes another client wait: putting never blocks, and only the client's own writer does.
+- Every frame counts, in number and in size. Whoever can wait for room does, so that a client for which much else waits is one
+  that sends and never reads: it is let go.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import orjson
 from contracts.vocabulary import ResyncReason
 from ops import metrics
 
-MOST_BYTES: Final = 4 << 20  # of frames about events that wait, one of any size aside
+MOST_BYTES: Final = 4 << 20  # of frames about events that wait, and of the others; one of any size aside
 
 Send = Callable[[str], Awaitable[None]]
 
@@ -47,21 +49,32 @@ class _Resync:
 
 
 class Outgoing:
-    """``send`` writes one frame and waits while the client is slow; it raises OSError once the client has gone."""
+    """``send`` writes one frame and waits while the client is slow; it raises OSError once the client has gone.
 
-    def __init__(self, send: Send, most: int) -> None:
+    ``clogged`` is called, once, when so much waits, events aside, that the client cannot be reading.
+    """
+
+    def __init__(self, send: Send, most: int, clogged: Callable[[], None]) -> None:
         self._send = send
         self._most = most  # frames
+        self._clogged: Callable[[], None] | None = clogged
+        self.turn = asyncio.Lock()  # of whoever holds a page that is to be sent: one at a time
         self._queue: deque[str | _Resync | Renderable] = deque()
-        self._bytes = 0
+        self._bytes = 0  # of events
+        self._others = 0  # bytes of the other frames
         self._writer: asyncio.Task[None] | None = None
         # Where somebody has waited for room: an idle socket has none.
         self._moved: asyncio.Event | None = None
         self._ended = False
 
     def put(self, frame: str) -> None:
-        """A frame that is no event's. A client that asks and never reads is let go (``is_clogged``)."""
+        """A frame that is no event's."""
+        is_clogged = len(self._queue) >= 2 * self._most or self._others > MOST_BYTES
+        self._others += len(frame)
         self._append(frame)
+        if is_clogged and self._clogged is not None:
+            clogged, self._clogged = self._clogged, None
+            clogged()
 
     def offer(self, frame: Renderable) -> None:
         """A frame about an event; where there is no room for it, its subscription is told to refetch."""
@@ -81,14 +94,9 @@ class Outgoing:
         """Nothing that waits for the subscription is wanted any more."""
         self._replace([f for f in self._queue if isinstance(f, str) or f.sub != sub])
 
-    @property
-    def is_clogged(self) -> bool:
-        """Whether so much waits, events aside, that the client cannot be reading."""
-        return len(self._queue) > 2 * self._most
-
     async def room(self) -> None:
         """Wait until there is room for someone who can wait. Raises OSError once the client has gone."""
-        while len(self._queue) * 2 >= self._most or self._bytes * 2 >= MOST_BYTES:
+        while len(self._queue) * 2 >= self._most or (self._bytes + self._others) * 2 >= MOST_BYTES:
             if self._moved is None:
                 self._moved = asyncio.Event()
             self._moved.clear()
@@ -121,6 +129,7 @@ class Outgoing:
     def _replace(self, frames: list[str | _Resync | Renderable]) -> None:
         self._queue = deque(frames)
         self._bytes = sum(f.size for f in frames if not isinstance(f, str | _Resync))
+        self._others = sum(len(f) for f in frames if isinstance(f, str))
         self._wake()
 
     def _append(self, frame: str | Renderable) -> None:
@@ -146,6 +155,7 @@ class Outgoing:
             while self._queue:
                 frame = self._queue.popleft()
                 if isinstance(frame, str):
+                    self._others -= len(frame)
                     text: str | None = frame
                 elif isinstance(frame, _Resync):
                     text = frame.text()
@@ -157,7 +167,7 @@ class Outgoing:
                     await self._send(text)
         except OSError:
             self._ended = True
-            self._queue.clear()
+            self._replace([])
         finally:
             self._writer = None
             self._move()

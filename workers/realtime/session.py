@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -35,9 +36,9 @@ from workers.realtime.asking import Forbidden, Unavailable
 from workers.realtime.catch_up import CatchUp
 from workers.realtime.doorkeeper import BadTicket, Doorkeeper, TooMany
 from workers.realtime.hub import Hub
-from workers.realtime.marks import Kind, Marks
+from workers.realtime.marks import Kind, Marks, TooManyMarks
 from workers.realtime.outgoing import Outgoing
-from workers.realtime.positions import BadCursor, Cursors, Foreign, Position
+from workers.realtime.positions import BadCursor, Cursors, Foreign, Opening, Position
 from workers.realtime.received import BadFrame, parse
 from workers.realtime.rights import Rights
 from workers.realtime.subscription import Subscription
@@ -84,7 +85,7 @@ class Session:
         self.id = uuid.uuid4().hex
         self._house = house
         self._socket = socket
-        self._outgoing = Outgoing(self._send, house.settings.realtime_buffer)
+        self._outgoing = Outgoing(self._send, house.settings.realtime_buffer, self._let_go)
         self._subscriptions: dict[str, Subscription] = {}
         self._catching_up: dict[str, asyncio.Task[None]] = {}
         self._asked: set[asyncio.Task[None]] = set()
@@ -122,6 +123,11 @@ class Session:
     def drain(self) -> None:
         """The instance ends: its clients come back one after the other, elsewhere."""
         self.end(Ended(ELSEWHERE, GoodbyeReason.DRAINING))
+
+    def _let_go(self) -> None:
+        """It asks and never reads."""
+        self._complain(FrameError.LIMIT, "too many answers wait to be read")
+        self.end(Ended(LIMITED, GoodbyeReason.SLOW))
 
     # -- coming and going
 
@@ -221,9 +227,6 @@ class Session:
                     f"at most {FRAMES_A_SECOND:.0f} frames a second; {MARKS_A_FRAME} of ack and read count for one",
                 )
                 raise Ended(LIMITED, GoodbyeReason.LIMIT)
-            if self._outgoing.is_clogged:
-                self._complain(FrameError.LIMIT, "too many answers wait to be read")
-                raise Ended(LIMITED, GoodbyeReason.SLOW)
             if frame is not None:
                 await self._handle(rights, frame)
 
@@ -281,17 +284,23 @@ class Session:
                 if start.opening is not None and start.opening.contact_id != rights.own_contact:
                     problem = ResyncReason.FOREIGN
         self._drop(frame.sub)
-        subscription = Subscription(frame.sub, rights.tenant, rights.role, contacts, self._outgoing)
+        subscription = Subscription(
+            frame.sub, rights.tenant, rights.role, contacts, self._outgoing, house.marks.expired
+        )
         self._subscriptions[frame.sub] = subscription
         house.hub.watch(subscription)
-        begins = house.hub.position if start is None or problem else start
+        begins = start
+        if begins is None or problem is not None:
+            begins = house.hub.position
+            if rights.own_contact is not None and problem is None:
+                begins = begins._replace(opening=Opening(rights.own_contact, 0, datetime.now(UTC)))
         self._put(type="subscribed", sub=frame.sub, cursor=house.cursors.seal(rights.tenant, begins))
         if problem is not None:
             subscription.reset(problem)
         elif start is None and rights.own_contact is None:
             subscription.go_live(house.hub.sequence)
         else:
-            catching_up = house.catch_up.run(subscription, start, rights.own_contact)
+            catching_up = house.catch_up.run(subscription, begins)
             self._catching_up[frame.sub] = asyncio.create_task(self._until_live(frame.sub, catching_up))
 
     async def _until_live(self, sub: str, catching_up: Awaitable[None]) -> None:
@@ -330,6 +339,10 @@ class Session:
             self._complain(
                 FrameError.UNAVAILABLE, f"{frame.type}: the database is out of reach; send it again"
             )
+        except TooManyMarks:
+            self._complain(
+                FrameError.UNAVAILABLE, f"{frame.type}: too many marks wait for the bus; send it again later"
+            )
 
     def _ask(self, rights: Rights, frame: Ask) -> None:
         if len(self._asked) >= ASKED_AT_ONCE:
@@ -340,12 +353,17 @@ class Session:
         task.add_done_callback(self._asked.discard)
 
     async def _answer(self, rights: Rights, frame: Ask) -> None:
+        """Once there is room, so that a client that does not read has nobody work for it."""
         try:
+            await self._outgoing.room()
             answer = await self._house.ask(rights, frame.name, frame.data)
+            await self._outgoing.room()
         except Forbidden as refusal:
             self._complain(FrameError.FORBIDDEN, str(refusal), frame.ref)
         except Unavailable as error:
             self._complain(FrameError.UNAVAILABLE, str(error), frame.ref)
+        except OSError:
+            pass  # the client has gone, which the socket will say
         else:
             self._put(**{"type": "result", "ref": frame.ref, **answer})
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from contracts.vocabulary import ResyncReason, Role
+from workers.realtime import subscription as subscription_module
 from workers.realtime.entries import Entry, parse
 from workers.realtime.hub import Hub
 from workers.realtime.positions import Cursors
-from workers.realtime.subscription import WAITING, Subscription
+from workers.realtime.subscription import WAITING, WAITING_BYTES, Subscription
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 ANN, BEN = uuid.UUID(int=1), uuid.UUID(int=2)
@@ -24,8 +26,14 @@ class Taken:
 
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []
+        self.missed: list[tuple[str, uuid.UUID, str]] = []
+        self.before_writing: Callable[[], None] = lambda: None
+
+    def miss(self, tenant: str, contact: uuid.UUID, ids: list[uuid.UUID]) -> None:
+        self.missed += [(tenant, contact, str(event_id)) for event_id in ids]
 
     def offer(self, frame: Any) -> None:
+        self.before_writing()
         if (text := frame.text()) is not None:
             self.frames.append(json.loads(text))
 
@@ -48,7 +56,7 @@ def watch(
 ) -> tuple[Subscription, Taken]:
     taken = Taken()
     named = None if contacts is None else frozenset(contacts)
-    subscription = Subscription("s", tenant, role, named, taken)  # type: ignore[arg-type]
+    subscription = Subscription("s", tenant, role, named, taken, taken.miss)  # type: ignore[arg-type]
     hub.watch(subscription)
     if live:
         subscription.go_live(hub.sequence)
@@ -77,6 +85,12 @@ def event(
     return found
 
 
+def take(house: Hub, sequence: int, entry: Entry | None) -> None:
+    if entry is not None:
+        entry.sequence = sequence
+    house.take(sequence, entry)
+
+
 def titles(taken: Taken) -> list[str]:
     return [f["event"]["title"] for f in taken.frames if f["type"] == "event"]
 
@@ -88,10 +102,10 @@ def test_who_watches_whom():
     _, both = watch(house, {ANN, BEN})
     _, other_tenant = watch(house, tenant="other")
     _, same_id = watch(house, {ANN}, tenant="other")
-    house.take(11, event(ANN, number=1))
-    house.take(12, None)
-    house.take(13, event(BEN, number=2))
-    house.take(14, event(ANN, "other", number=3))
+    take(house, 11, event(ANN, number=1))
+    take(house, 12, None)
+    take(house, 13, event(BEN, number=2))
+    take(house, 14, event(ANN, "other", number=3))
     assert titles(everyone) == titles(both) == ["n1", "n2"]
     assert titles(ann) == ["n1"]
     assert titles(other_tenant) == titles(same_id) == ["n3"]
@@ -111,11 +125,11 @@ def test_what_happens_waits_for_who_catches_up():
     house = hub()
     subscription, taken = watch(house, live=False)
     for n in range(11, 16):
-        house.take(n, event(number=n, at=n))
+        take(house, n, event(number=n, at=n))
     assert taken.frames == []
     subscription.go_live(13)
     assert titles(taken) == ["n14", "n15"]
-    house.take(16, event(number=16))
+    take(house, 16, event(number=16))
     assert titles(taken)[-1] == "n16"
 
 
@@ -123,21 +137,48 @@ def test_what_does_not_wait_any_more_is_known_to_be_lost():
     house = hub()
     subscription, taken = watch(house, live=False)
     for n in range(WAITING + 1):
-        house.take(11 + n, event(number=n))
+        take(house, 11 + n, event(number=n))
     assert subscription.lost
     assert not subscription._waiting
     assert taken.frames == []
+
+
+def test_what_waits_is_bounded_by_what_its_client_may_see():
+    house = hub()
+    subscription, taken = watch(house, {ANN}, Role.CONTACT, live=False)
+    for n in range(WAITING + 1):
+        take(house, 11 + n, event(number=n, realtime=False))
+    assert not subscription.lost
+    take(house, 2_000, event(number=2_000, payload={"x": "y" * WAITING_BYTES}))
+    assert not subscription.lost
+    take(house, 2_001, event(number=2_001))
+    assert subscription.lost
+    assert not subscription._waiting
+    assert taken.frames == []
+
+
+def test_what_has_been_sent_is_not_sent_again_as_the_hub_comes_to_it():
+    house = hub()
+    subscription, taken = watch(house, {ANN}, live=False)
+    take(house, 11, event(number=1))
+    subscription.go_live(13)
+    for n in (12, 13, 14):
+        take(house, n, event(number=n))
+    assert titles(taken) == ["n14"]
+    house.begin(CREATED + timedelta(days=1), 3)
+    take(house, 4, event(number=20))
+    assert titles(taken) == ["n14", "n20"]
 
 
 def test_a_stream_made_anew():
     house = hub()
     _, live = watch(house)
     behind, catching = watch(house, {ANN}, live=False)
-    house.take(11, event())
+    take(house, 11, event())
     house.begin(CREATED + timedelta(days=1), 3)
     assert live.frames[-1] == catching.frames[-1] == {"type": "resync", "sub": "s", "reason": "stream_reset"}
     assert behind.live
-    house.take(4, event(number=9))
+    take(house, 4, event(number=9))
     assert titles(live)[-1] == titles(catching)[-1] == "n9"
     assert not house.is_of(CREATED, 100)
     assert house.is_of(CREATED + timedelta(days=1), 4)
@@ -148,10 +189,10 @@ def test_the_contacts_sequence_is_the_seam_of_an_opening():
     house = hub()
     subscription, taken = watch(house, {ANN}, Role.CONTACT, live=False)
     for n in range(1, 6):
-        house.take(10 + n, event(number=n, at=10 + n))
+        take(house, 10 + n, event(number=n, at=10 + n))
     subscription.floor = 3
     subscription.go_live(10)
-    house.take(16, event(number=3))
+    take(house, 16, event(number=3))
     assert titles(taken) == ["n4", "n5"]
 
 
@@ -169,7 +210,7 @@ def test_the_contacts_sequence_is_the_seam_of_an_opening():
 def test_who_is_shown_what(fields: dict[str, Any], agent: bool, client: bool):
     house = hub()
     taken = {role: watch(house, {ANN}, role)[1] for role in Role}
-    house.take(11, event(**fields))
+    take(house, 11, event(**fields))
     assert bool(taken[Role.AGENT].frames) == agent
     assert bool(taken[Role.CONTACT].frames) == client
     if agent:
@@ -179,13 +220,44 @@ def test_who_is_shown_what(fields: dict[str, Any], agent: bool, client: bool):
         assert not shown.keys() & {"metadata", "triggered_by", "integration_source"}
 
 
+@pytest.mark.parametrize("when", ["as it comes", "while it waits", "on its way"])
+def test_what_expires_before_a_contacts_client_gets_it_is_said(monkeypatch: pytest.MonkeyPatch, when: str):
+    class Clock(datetime):
+        moment = datetime(2026, 1, 1, tzinfo=UTC)
+
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return cls.moment
+
+    def pass_time() -> None:
+        Clock.moment = datetime(2026, 1, 3, tzinfo=UTC)
+
+    monkeypatch.setattr(subscription_module, "datetime", Clock)
+    house = hub()
+    client, taken = watch(house, {ANN}, Role.CONTACT, live=when != "while it waits")
+    _, agent = watch(house, {ANN})
+    if when == "as it comes":
+        pass_time()
+    if when == "on its way":
+        taken.before_writing = pass_time
+    expired = str(uuid.uuid4())
+    take(house, 11, event(id=expired, expires_at="2026-01-02T00:00:00Z"))
+    take(house, 12, event(realtime=False, expires_at="2026-01-02T00:00:00Z"))
+    if when == "while it waits":
+        pass_time()
+        client.go_live(10)
+    assert taken.frames == []
+    assert taken.missed == [("acme", ANN, expired)]
+    assert agent.missed == []
+
+
 def test_an_event_of_which_nobody_knows_who_may_see_it():
     """It was too large for the bus: all that is left are ids."""
     house = hub()
     _, taken = watch(house)
     _, client = watch(house, {ANN}, Role.CONTACT)
     body = json.dumps({"data": {"id": "x", "contact_id": str(ANN), "truncated": True}}).encode()
-    house.take(11, parse(11, f"timeline.note.acme.{ANN}", body))
+    take(house, 11, parse(11, f"timeline.note.acme.{ANN}", body))
     assert taken.frames == client.frames == [{"type": "resync", "sub": "s", "reason": "overflow"}]
 
 
@@ -202,11 +274,12 @@ def test_marks_are_told_of_events_that_one_may_know_of():
     }
     house = hub()
     taken = {role: watch(house, {ANN}, role)[1] for role in Role}
-    house.take(11, parse(11, f"contact.timeline_changed.acme.{ANN}", json.dumps({"data": data}).encode()))
+    take(house, 11, parse(11, f"contact.timeline_changed.acme.{ANN}", json.dumps({"data": data}).encode()))
     (agent,), (client,) = taken[Role.AGENT].frames, taken[Role.CONTACT].frames
     assert (agent["type"], agent["delivered"], agent["read"]) == ("changed", ids[1:2], ids[1:])
     assert (client["delivered"], client["read"], client["deleted"]) == (ids[:1], [], [])
-    house.take(
+    take(
+        house,
         12,
         parse(
             12,

@@ -30,6 +30,7 @@ class Client:
     def __init__(self) -> None:
         self.sent: list[Any] = []
         self.gone = False
+        self.let_go_of = 0
         self._reads = asyncio.Semaphore(0)
 
     async def send(self, text: str) -> None:
@@ -37,6 +38,9 @@ class Client:
         if self.gone:
             raise ConnectionResetError
         self.sent.append(json.loads(text))
+
+    def let_go(self) -> None:
+        self.let_go_of += 1
 
     async def read(self, count: int = 1_000) -> None:
         for _ in range(count):
@@ -47,7 +51,7 @@ class Client:
 
 async def test_in_order_and_without_a_task_when_idle():
     client = Client()
-    out = Outgoing(client.send, 10)
+    out = Outgoing(client.send, 10, client.let_go)
     for n in range(5):
         out.offer(Frame("a", n))
     out.put('"hello"')
@@ -59,7 +63,7 @@ async def test_in_order_and_without_a_task_when_idle():
 
 async def test_overflow_loses_frames_of_events_alone_and_says_so():
     client = Client()
-    out = Outgoing(client.send, 10)
+    out = Outgoing(client.send, 10, client.let_go)
     for n in range(6):
         out.offer(Frame("a", n))
         out.offer(Frame("b", n))
@@ -79,7 +83,7 @@ async def test_overflow_loses_frames_of_events_alone_and_says_so():
 
 async def test_a_subscription_is_told_once_however_often_it_overflows():
     client = Client()
-    out = Outgoing(client.send, 10)
+    out = Outgoing(client.send, 10, client.let_go)
     for n in range(1_000):
         out.offer(Frame("a", n))
     await client.read(2_000)
@@ -92,7 +96,7 @@ async def test_a_subscription_is_told_once_however_often_it_overflows():
 async def test_bytes_bound_it_too(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(outgoing, "MOST_BYTES", 1_000)
     client = Client()
-    out = Outgoing(client.send, 10_000)
+    out = Outgoing(client.send, 10_000, client.let_go)
     out.offer(Frame("a", 0, 5_000))  # alone, one of any size
     await asyncio.sleep(0)
     for n in range(1, 4):
@@ -104,7 +108,7 @@ async def test_bytes_bound_it_too(monkeypatch: pytest.MonkeyPatch):
 
 async def test_the_reason_that_was_first_is_told():
     client = Client()
-    out = Outgoing(client.send, 10)
+    out = Outgoing(client.send, 10, client.let_go)
     out.put('"busy"')
     await asyncio.sleep(0)
     out.resync("a", ResyncReason.STREAM_RESET)
@@ -116,7 +120,7 @@ async def test_the_reason_that_was_first_is_told():
 
 async def test_what_is_dropped_is_not_sent():
     client = Client()
-    out = Outgoing(client.send, 10)
+    out = Outgoing(client.send, 10, client.let_go)
     for n in range(3):
         out.offer(Frame("a", n))
         out.offer(Frame("b", n))
@@ -127,7 +131,7 @@ async def test_what_is_dropped_is_not_sent():
 
 async def test_whoever_can_wait_waits_for_room():
     client = Client()
-    out = Outgoing(client.send, 10)
+    out = Outgoing(client.send, 10, client.let_go)
     done = []
 
     async def replay() -> None:
@@ -147,7 +151,7 @@ async def test_whoever_can_wait_waits_for_room():
 @pytest.mark.parametrize("by", ["the client", "us"])
 async def test_nobody_waits_for_a_client_that_has_gone(by: str):
     client = Client()
-    out = Outgoing(client.send, 10)
+    out = Outgoing(client.send, 10, client.let_go)
     for n in range(10):
         out.offer(Frame("a", n))
     waiting = asyncio.create_task(out.room())
@@ -163,10 +167,47 @@ async def test_nobody_waits_for_a_client_that_has_gone(by: str):
     assert not out._queue
 
 
-async def test_a_client_that_asks_and_never_reads_is_clogged():
-    out = Outgoing(Client().send, 10)
+async def test_a_client_that_asks_and_never_reads_is_let_go():
+    client = Client()
+    out = Outgoing(client.send, 10, client.let_go)
     for _ in range(20):
         out.put('"pong"')
-    assert not out.is_clogged
-    out.put('"pong"')
-    assert out.is_clogged
+    assert client.let_go_of == 0
+    for _ in range(3):
+        out.put('"pong"')
+    assert client.let_go_of == 1
+
+
+async def test_so_is_one_for_which_few_large_frames_wait(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(outgoing, "MOST_BYTES", 1_000)
+    client = Client()
+    out = Outgoing(client.send, 10_000, client.let_go)
+    large = json.dumps("x" * 600)
+    out.put(large)
+    await asyncio.sleep(0)
+    out.put(large)
+    out.put(large)
+    assert client.let_go_of == 0
+    out.put('"goodbye"')
+    assert client.let_go_of == 1
+    await client.read()
+    assert client.sent == ["x" * 600] * 3 + ["goodbye"]
+    for _ in range(4):
+        await out.room()
+        out.put(large)
+        await client.read()
+    assert client.sent[4:] == ["x" * 600] * 4
+
+
+async def test_whoever_can_wait_waits_for_frames_that_are_no_events_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(outgoing, "MOST_BYTES", 1_000)
+    client = Client()
+    out = Outgoing(client.send, 10_000, client.let_go)
+    for _ in range(2):
+        out.put(json.dumps("x" * 600))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(out.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await client.read(1)
+    await asyncio.wait_for(waiting, 1)

@@ -102,6 +102,9 @@ class Marks:
             raise self.raises
         self.count += 1
 
+    def expired(self, *_: Any) -> None:
+        raise AssertionError
+
 
 class CatchUp:
     async def run(self, *_: Any) -> None:
