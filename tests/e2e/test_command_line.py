@@ -211,6 +211,20 @@ async def test_a_dead_letter_is_listed_shown_and_replayed(fleet):
     assert (await fleet.rollcall("dlq", "list", "--tenant", "morgue", "--json")).stdout == ""
 
 
+async def test_a_stray_is_replayed_with_an_answer(fleet):
+    client = await nats.connect(fleet.line["nats_url"])
+    await client.jetstream().publish("webhook.message.without-a-key", b"{}")
+    await client.close()
+
+    async def buried() -> list[dict]:
+        listed = await fleet.rollcall("dlq", "list", "--reason", "bad_subject", "--json")
+        return [orjson.loads(line) for line in listed.stdout.splitlines()]
+
+    (letter,) = await eventually(buried)
+    again = await fleet.rollcall("dlq", "replay", letter["id"], "--json")
+    assert (again.code, again.json["status"], again.json["code"]) == (2, "dead", "bad_subject"), again
+
+
 async def test_the_doctor_finds_nothing(fleet):
     seen = await fleet.rollcall("doctor", "--json")
     assert (seen.code, seen.json["ok"]) == (0, True), seen
