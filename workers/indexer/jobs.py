@@ -86,9 +86,9 @@ class Jobs:
             raise told
         elif isinstance(told, BaseException):
             operation.fail(told)
-            self._failed = said(told)
             with contextlib.suppress(LeaseLost):
                 await state.fail(connection, job, said(told))
+            self._failed = said(told)
         else:
             operation.end()
             self._failed = None
