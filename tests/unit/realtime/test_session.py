@@ -265,5 +265,5 @@ async def test_who_asks_and_does_not_read(house: House):
         await eventually(lambda: client.read > 22, what="it has read enough")
         client.reads.set()
         await running
-        assert client.frames[-2]["message"] == "too many answers wait to be read"
+        assert "too many answers wait to be read" in [frame.get("message") for frame in client.frames]
         assert client.last_words == ("slow", 4429)
