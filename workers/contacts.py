@@ -18,13 +18,13 @@ from ops.settings import Settings
 from storage.batch import Wanted
 from storage.identities import Lookup
 from storage.rows import IdentifierKey
-from workers.apply import apply, bury
-from workers.directory import Rejection, Scratch
 from workers.engine.record import Applied, Outcome, Record, Undecodable
-from workers.handlers import contact, identifier, search, timeline
-from workers.handlers.claim import Claim
-from workers.handlers.command import Prepared, claim, refer, rejection
-from workers.message import Decoded, check_version, open_record
+from workers.fold.apply import apply, bury
+from workers.fold.directory import Rejection, Scratch
+from workers.fold.handlers import contact, identifier, search, timeline
+from workers.fold.handlers.claim import Claim
+from workers.fold.handlers.command import Prepared, claim, refer, rejection
+from workers.fold.message import Decoded, check_version, open_record
 
 HANDLERS: Mapping[str, Callable[[Scratch, Prepared], Outcome]] = {
     "contact.create": contact.create,

@@ -68,7 +68,10 @@ FLEET: dict[str, Worker] = {
         _stream("contacts", "COMMAND", "workers.contacts:processor", "commands into changes of contacts"),
         _service("relay", "outbox", "workers.relay.service:build", "the outbox onto the bus, in order"),
         _service(
-            "queries", "query.>", "workers.queries:build", "questions about contacts, by request and reply"
+            "queries",
+            "query.>",
+            "workers.queries.service:build",
+            "questions about contacts, by request and reply",
         ),
         _service(
             "indexer",

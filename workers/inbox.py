@@ -18,14 +18,14 @@ from storage.batch import Wanted
 from storage.identities import Lookup
 from storage.inbox import SeenKey, digest
 from storage.rows import IdentifierKey
-from workers import identity
-from workers.apply import apply, bury
-from workers.directory import Scratch
 from workers.engine.record import Applied, Outcome, Record, Undecodable
-from workers.handlers.claim import Claim
-from workers.handlers.inbound import Inbound, handle
-from workers.identity import IdentifierError
-from workers.message import Decoded, check_version, open_record
+from workers.fold import identity
+from workers.fold.apply import apply, bury
+from workers.fold.directory import Scratch
+from workers.fold.handlers.claim import Claim
+from workers.fold.handlers.inbound import Inbound, handle
+from workers.fold.identity import IdentifierError
+from workers.fold.message import Decoded, check_version, open_record
 
 
 @dataclass(slots=True)

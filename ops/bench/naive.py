@@ -28,7 +28,7 @@ from contracts.webhooks.items import Item
 from contracts.webhooks.naming import status_rank
 from storage.ids import uuid7
 from storage.inbox import digest
-from workers.identity import canonicalise_inbound
+from workers.fold.identity import canonicalise_inbound
 
 MESSAGES = int(os.environ.get("MESSAGES", "0"))
 WORKERS = int(os.environ.get("WORKERS", "1"))

@@ -18,7 +18,7 @@ from ops.cli.output import REJECTED, Failure, check_tenant, run
 if TYPE_CHECKING:
     from contracts.reference import ContactReference
     from storage.reads.session import Reads
-    from workers.query_handlers.answer import Refusal
+    from workers.queries.handlers.answer import Refusal
 
 app = typer.Typer(help="The timelines of contacts: export.")
 
@@ -63,7 +63,7 @@ def export(
     async def work() -> None:
         from workers.exports.export import NotInstalled
         from workers.exports.export import export as begin
-        from workers.query_handlers.answer import Refusal
+        from workers.queries.handlers.answer import Refusal
 
         async with _reads() as reads:
             try:
@@ -138,7 +138,7 @@ async def _reads() -> AsyncIterator[Reads]:
 async def _resolved(reads: Reads, tenant: str, reference: ContactReference) -> uuid.UUID:
     """The contact that the reference names. Raises Refusal."""
     from ops.settings import RegionSettings, read
-    from workers.query_handlers.answer import found, name_of
+    from workers.queries.handlers.answer import found, name_of
 
     name = name_of(**dict(reference), region=read(RegionSettings).region(tenant))
     async with reads.of(tenant) as reading:

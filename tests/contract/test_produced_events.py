@@ -20,8 +20,8 @@ from contracts.schemas import entries
 from contracts.vocabulary import Category, DeadLetterReason
 from storage import dead_letters
 from tests.helpers.applier import Applier
-from workers import effects
 from workers.engine.replies import facts
+from workers.fold import effects
 from workers.relay import announcer
 
 VALIDATORS = {

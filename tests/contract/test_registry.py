@@ -23,7 +23,7 @@ from contracts.results import Result
 from contracts.schemas import entries
 from contracts.vocabulary import Category
 from workers.contacts import HANDLERS as COMMAND_HANDLERS
-from workers.query_handlers import HANDLERS as QUERY_HANDLERS
+from workers.queries.handlers import HANDLERS as QUERY_HANDLERS
 
 SCHEMAS = {entry.name: entry.schema for entry in entries()}
 

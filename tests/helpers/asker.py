@@ -14,7 +14,7 @@ from nats.aio.client import Client
 
 from contracts.registry import QUERIES, QueryEntry
 from ops.settings import Settings
-from workers.queries import QUEUE, build
+from workers.queries.service import QUEUE, build
 from workers.service import Runtime, Service
 
 

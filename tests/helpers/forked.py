@@ -25,7 +25,7 @@ CODE = (
     "workers.host",
     "workers.inbox",
     "workers.indexer.service",
-    "workers.queries",
+    "workers.queries.service",
     "workers.realtime.service",
     "workers.relay.service",
 )

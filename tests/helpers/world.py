@@ -24,13 +24,13 @@ from storage.inbox import SeenKey
 from storage.marks import EventKey
 from storage.rows import Contact, EventState, TimelineEvent
 from tests.helpers.replica import loud
-from workers.apply import fold
 from workers.contacts import Commands
-from workers.directory import Directory
-from workers.effects import document
 from workers.engine.record import Outcome, Record
+from workers.fold.apply import fold
+from workers.fold.directory import Directory
+from workers.fold.documents import document
+from workers.fold.marks import state_of
 from workers.inbox import Webhooks
-from workers.marks import state_of
 
 START = datetime(2026, 4, 1, 12, tzinfo=UTC)
 SETTINGS = Settings(nats_url="nats://nowhere:4222", postgres_dsn="postgresql://nobody@nowhere/none")

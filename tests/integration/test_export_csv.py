@@ -15,7 +15,7 @@ from tests.helpers import seed
 from tests.helpers.exporting import exported, rows
 from workers.exports import export as door
 from workers.exports.export import export
-from workers.query_handlers.answer import Refusal
+from workers.queries.handlers.answer import Refusal
 
 
 @pytest.fixture

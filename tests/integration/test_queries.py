@@ -16,8 +16,8 @@ from ops.devstack import NatsServer
 from storage.postgres import WRITER, connect
 from tests.helpers import seed
 from tests.helpers.asker import Asker, asking
-from workers.queries import MAX_REQUEST
-from workers.query_handlers import HANDLERS
+from workers.queries.handlers import HANDLERS
+from workers.queries.service import MAX_REQUEST
 
 DOCUMENT = [
     "id",

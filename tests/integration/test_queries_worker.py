@@ -20,7 +20,7 @@ from storage.postgres import WRITER, connect, engine
 from storage.reads.session import Reads
 from tests.helpers import seed
 from tests.helpers.asker import asking
-from workers.queries import _contact_id, _refusal, build
+from workers.queries.service import _contact_id, _refusal, build
 from workers.service import Runtime
 
 NOBODY = str(uuid.uuid4())

@@ -14,9 +14,9 @@ from storage.reads.session import Reads
 from tests.helpers import seed
 from tests.helpers.asker import Asker
 from tests.helpers.tenant import Tenant
-from workers.query_handlers import timeline
-from workers.query_handlers.answer import Refusal
-from workers.query_handlers.context import Context
+from workers.queries.handlers import timeline
+from workers.queries.handlers.answer import Refusal
+from workers.queries.handlers.context import Context
 
 NOW = datetime.now(UTC)
 

@@ -469,7 +469,7 @@ def test_without_elasticsearch_its_client_is_not_loaded() -> None:
 import asyncio, sys
 from faststream.nats import NatsBroker
 from ops.settings import Settings
-from workers.queries import build
+from workers.queries.service import build
 from workers.service import Runtime
 
 async def main():

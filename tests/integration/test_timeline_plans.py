@@ -24,8 +24,8 @@ from storage import marks, retention
 from storage.postgres import READER, WRITER, connect, engine
 from storage.reads.session import Reads, TenantReads
 from workers.exports import export as exports
-from workers.query_handlers import HANDLERS
-from workers.query_handlers.context import Context
+from workers.queries.handlers import HANDLERS
+from workers.queries.handlers.context import Context
 
 TENANT = "tenant1"  # of four
 CONTACTS = """

@@ -12,8 +12,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import workers.apply
 import workers.contacts
+import workers.fold.apply
 import workers.inbox
 from ops.settings import Settings
 from storage.batch import Changes, Loaded, Wanted
@@ -27,10 +27,10 @@ from tests.faults.traffic import Traffic
 from tests.model.build import Draft
 from tests.model.decode import Accepted
 from tests.model.fold import Model
-from workers.directory import Directory
-from workers.effects import document
 from workers.engine.record import Record
-from workers.marks import state_of
+from workers.fold.directory import Directory
+from workers.fold.documents import document
+from workers.fold.marks import state_of
 
 NOW = datetime.now(UTC)  # notices expired yesterday
 SETTINGS = Settings(nats_url="nats://nowhere:4222", postgres_dsn="postgresql://nobody@nowhere/none")
@@ -122,7 +122,7 @@ class Fold:
                 message.want(wanted)
             directory = Directory(self._memory.load(wanted))
             for message in messages:
-                workers.apply._fold(directory, message, self.events, forged_replay=False)
+                workers.fold.apply._fold(directory, message, self.events, forged_replay=False)
             self._memory.persist(directory.changes())
 
     def evidence(self) -> Evidence:

@@ -22,7 +22,7 @@ from storage.search.elastic.documents import MOST_ATTRIBUTES, Document
 from storage.search.elastic.query import TenantIndex
 from tests.conftest import Elasticsearch
 from tests.helpers.applier import Applier
-from workers.handlers.contact import ATTRIBUTES_BYTES
+from workers.fold.handlers.contact import ATTRIBUTES_BYTES
 
 SHARDS = 3
 

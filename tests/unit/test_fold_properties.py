@@ -21,9 +21,9 @@ from tests.helpers.messages import logs
 from tests.helpers.replica import Replica, loud
 from tests.helpers.world import World, canonical, records, renamed, run
 from workers import contacts as contacts_worker
-from workers.directory import Rejection
-from workers.effects import document
 from workers.engine.record import Outcome, Record
+from workers.fold.directory import Rejection
+from workers.fold.documents import document
 
 sizes = st.lists(st.integers(1, 12), min_size=1, max_size=5)
 slow = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

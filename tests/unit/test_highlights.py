@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from storage.search.text import parse
-from workers.query_handlers.finding import highlights
+from workers.queries.handlers.finding import highlights
 
 CONTACT: dict[str, Any] = {
     "first_name": "Ann",

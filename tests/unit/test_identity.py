@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from workers.identity import IdentifierError, canonicalise, canonicalise_inbound, kind_of
+from workers.fold.identity import IdentifierError, canonicalise, canonicalise_inbound, kind_of
 
 
 @pytest.mark.parametrize(

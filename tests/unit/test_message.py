@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 
 from contracts.subjects import HEADER_REPLY_TO
 from workers.engine.record import Record, Undecodable
-from workers.message import open_record
+from workers.fold.message import open_record
 
 WHOLE = b'{"specversion": "1.0", "id": "m", "source": "s", "data": {}}'
 

@@ -12,7 +12,7 @@ from storage.reads.contacts import ById, Found
 from storage.reads.events import OLDEST, EventFilter
 from storage.reads.session import Reads
 from workers.exports import csv
-from workers.query_handlers.answer import found
+from workers.queries.handlers.answer import found
 
 Format = Literal["csv", "pdf"]
 MEDIA_TYPES: Final[dict[Format, str]] = {

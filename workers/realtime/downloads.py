@@ -15,7 +15,7 @@ from storage.reads.session import Reads
 from workers.exports.apart import Apart
 from workers.exports.export import MEDIA_TYPES, Format, export
 from workers.faults import TRANSIENT
-from workers.query_handlers.answer import Refusal, found
+from workers.queries.handlers.answer import Refusal, found
 from workers.realtime.rights import Rights
 
 NEEDED: Final = "typst"  # of the extra that makes PDFs

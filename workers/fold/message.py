@@ -14,8 +14,8 @@ from contracts.envelope import Envelope, EnvelopeError
 from contracts.subjects import SubjectError
 from ops import metrics
 from storage.inbox import SeenKey, digest
-from workers.effects import Origin
 from workers.engine.record import Record, Undecodable
+from workers.fold.outbound import Origin
 
 AHEAD = timedelta(minutes=5)  # a sender's clock may be this much ahead of the broker's
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from email_validator import EmailNotValidError, validate_email
 
 from storage.rows import IdentifierKey
-from workers import phones
+from workers.fold import phones
 
 LIMIT = 255  # characters of an identifier and of a scope
 PHONE = "phone"

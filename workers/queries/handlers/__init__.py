@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from workers.query_handlers import contact, message, search, timeline
-from workers.query_handlers.answer import Handler
+from workers.queries.handlers import contact, message, search, timeline
+from workers.queries.handlers.answer import Handler
 
 HANDLERS: Mapping[str, Handler] = {
     "contact.get": contact.get,

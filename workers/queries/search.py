@@ -25,7 +25,7 @@ from storage.search import postgres
 from storage.search.criteria import Criteria, Hits
 
 if TYPE_CHECKING:
-    from workers.elastic import Elastic
+    from workers.queries.elastic import Elastic
 
 FEW: Final = 20  # hits to the letter; with fewer, those with a typing error are shown too
 
@@ -144,8 +144,8 @@ def _unranked(criteria: Criteria) -> bool:
 def _elastic(settings: Settings, bus: Callable[[], Client]) -> Elastic | None:
     if settings.elasticsearch_url is None:
         return None
-    from workers.elastic import Elastic  # noqa: PLC0415 - not where there is no Elasticsearch
     from workers.lag import Lag  # noqa: PLC0415
+    from workers.queries.elastic import Elastic  # noqa: PLC0415 - not where there is no Elasticsearch
 
     lag = Lag(settings.postgres_dsn, bus)
     return Elastic(settings.elasticsearch_url, settings.search_index, settings.search_max_lag_s, lag)

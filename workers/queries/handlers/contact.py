@@ -9,9 +9,9 @@ from storage.reads import contact_list
 from storage.reads.contact_list import ContactFilter, Order
 from storage.reads.paging import CursorError, Total
 from storage.search.criteria import Criteria, Filters
-from workers.query_handlers import finding
-from workers.query_handlers.answer import Answer, asked, bad_cursor, found, invalid, name_of, redirected
-from workers.query_handlers.context import Context
+from workers.queries.handlers import finding
+from workers.queries.handlers.answer import Answer, asked, bad_cursor, found, invalid, name_of, redirected
+from workers.queries.handlers.context import Context
 
 MOST_PAGES: Final = 1_000_000  # of a list without a search: each one before is read
 

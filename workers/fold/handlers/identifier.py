@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from contracts.commands.identifier import IdentifierVerify
 from storage.rows import Contact, Identifier
-from workers.directory import Rejection, Scratch
 from workers.engine.record import Outcome
-from workers.handlers.claim import Claim
-from workers.handlers.command import Prepared, give, make_primary, reject_taken, require
+from workers.fold.directory import Rejection, Scratch
+from workers.fold.handlers.claim import Claim
+from workers.fold.handlers.command import Prepared, give, make_primary, reject_taken, require
 
 
 def add(scratch: Scratch, command: Prepared) -> Outcome:

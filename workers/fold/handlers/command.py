@@ -12,10 +12,10 @@ import orjson
 from contracts.reference import ContactReference
 from storage.ids import uuid7
 from storage.rows import Contact, Identifier, IdentifierKey
-from workers import identity
-from workers.directory import Rejection, Scratch
-from workers.handlers.claim import IDENTIFIERS, METADATA_BYTES, Claim, is_full, spelled
-from workers.identity import IdentifierError
+from workers.fold import identity
+from workers.fold.directory import Rejection, Scratch
+from workers.fold.handlers.claim import IDENTIFIERS, METADATA_BYTES, Claim, is_full, spelled
+from workers.fold.identity import IdentifierError
 
 PROFILE = ("profile_name", "profile_name_at")  # metadata that only webhooks write
 REFERRED = "contact.identifier"  # the field of a reference's identifier

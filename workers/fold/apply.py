@@ -15,13 +15,13 @@ from ops.logging import get_logger
 from storage import batch, dead_letters, inbox
 from storage.batch import Wanted
 from storage.outbox import OutboundEvent
-from workers import effects
-from workers.directory import Directory, Rejection, Scratch
 from workers.engine.record import Applied, Message, Outcome
 from workers.engine.replies import facts
-from workers.message import Opened
+from workers.fold import effects
+from workers.fold.directory import Directory, Rejection, Scratch
+from workers.fold.message import Opened
 
-log = get_logger("workers.apply")
+log = get_logger("workers.fold.apply")
 
 
 class Foldable(Message, Protocol):

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from workers.query_handlers.answer import invalid
+from workers.queries.handlers.answer import invalid
 
 _UNSTORABLE = "holds NUL, or half of a surrogate pair; send the text without it"
 

@@ -28,11 +28,11 @@ from ops.logging import Operation, get_logger
 from storage.errors import ReadTimeout, Unavailable
 from storage.postgres import READER, engine
 from storage.reads.session import Reads
-from workers.query_handlers import HANDLERS
-from workers.query_handlers.answer import Answer, Refusal, invalid
-from workers.query_handlers.context import Context
-from workers.query_handlers.request import fields
-from workers.search import Search
+from workers.queries.handlers import HANDLERS
+from workers.queries.handlers.answer import Answer, Refusal, invalid
+from workers.queries.handlers.context import Context
+from workers.queries.handlers.request import fields
+from workers.queries.search import Search
 from workers.service import Runtime, Service
 
 SUBJECTS = "query.*.*.*"

@@ -11,9 +11,9 @@ from typing import Any
 from storage.reads import paging
 from storage.search.criteria import MOST_HITS, Criteria, Position
 from storage.search.text import MOST_TERMS, Text, TooManyTerms, fold, highlight, parse
-from workers.query_handlers.answer import Refusal, bad_cursor, invalid
-from workers.query_handlers.context import Context
-from workers.search import Found, Version
+from workers.queries.handlers.answer import Refusal, bad_cursor, invalid
+from workers.queries.handlers.context import Context
+from workers.queries.search import Found, Version
 
 _HIGHLIGHTED = ("first_name", "last_name", "display_name", "email", "phone", "external_id")
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from storage.reads import contacts
 from storage.reads.session import TenantReads
-from workers.identity import IdentifierError, canonicalise_inbound
-from workers.query_handlers.context import Context
+from workers.fold.identity import IdentifierError, canonicalise_inbound
+from workers.queries.handlers.context import Context
 
 
 class Answer(NamedTuple):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contracts.queries import MessageStatus
 from storage.reads import messages
-from workers.query_handlers.answer import Answer, Refusal
-from workers.query_handlers.context import Context
+from workers.queries.handlers.answer import Answer, Refusal
+from workers.queries.handlers.context import Context
 
 
 async def status(context: Context, request: MessageStatus) -> Answer:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contracts.queries import ContactSearch, SearchStatus
 from storage.reads import rebuilds
 from storage.search.criteria import Criteria, Filters, Scalar
-from workers.query_handlers import finding
-from workers.query_handlers.answer import Answer, asked, invalid
-from workers.query_handlers.context import Context
-from workers.search import Version
+from workers.queries.handlers import finding
+from workers.queries.handlers.answer import Answer, asked, invalid
+from workers.queries.handlers.context import Context
+from workers.queries.search import Version
 
 
 async def contacts(context: Context, request: ContactSearch) -> Answer:

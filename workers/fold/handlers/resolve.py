@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from contracts.vocabulary import EventType
 from storage.rows import IdentifierKey
-from workers.directory import Scratch
-from workers.draft import Entry
+from workers.fold.directory import Scratch
+from workers.fold.draft import Entry
 
 _EXTERNAL_ID = "external id"  # no channel can be spelled so
 _LATE = datetime.max.replace(tzinfo=UTC)

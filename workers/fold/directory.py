@@ -25,8 +25,8 @@ from storage.rows import (
     MessageStatus,
     TimelineEvent,
 )
-from workers.draft import Draft, Entry
-from workers.marks import EventChange, Marks
+from workers.fold.draft import Draft, Entry
+from workers.fold.marks import EventChange, Marks
 
 
 class Rejection(Exception):

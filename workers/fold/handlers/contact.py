@@ -17,10 +17,10 @@ from contracts.commands.contact import (
     ContactUpsert,
 )
 from storage.rows import Contact, IdentifierKey
-from workers.directory import Rejection, Scratch
 from workers.engine.record import Outcome
-from workers.handlers.claim import Claim
-from workers.handlers.command import (
+from workers.fold.directory import Rejection, Scratch
+from workers.fold.handlers.claim import Claim
+from workers.fold.handlers.command import (
     Prepared,
     find,
     give,
@@ -30,7 +30,7 @@ from workers.handlers.command import (
     reject_taken,
     require,
 )
-from workers.handlers.resolve import conflict, external_key, strongest
+from workers.fold.handlers.resolve import conflict, external_key, strongest
 
 ATTRIBUTES_BYTES = 256_000  # of a contact's attributes as JSON, so that its events always fit the bus
 TAGS = 500

@@ -28,8 +28,8 @@ from storage.reads.events import (
 )
 from storage.reads.paging import CursorError
 from storage.reads.session import TenantReads
-from workers.query_handlers.answer import Answer, Refusal, asked, bad_cursor, found, name_of, redirected
-from workers.query_handlers.context import Context
+from workers.queries.handlers.answer import Answer, Refusal, asked, bad_cursor, found, name_of, redirected
+from workers.queries.handlers.context import Context
 
 
 async def get(context: Context, request: TimelineGet) -> Answer:

@@ -23,11 +23,11 @@ from contracts.commands.timeline import (
 from contracts.reference import ContactReference
 from contracts.vocabulary import Audience
 from storage.rows import EventState
-from workers.directory import Rejection, Scratch
-from workers.draft import Entry
 from workers.engine.record import Outcome
-from workers.handlers.command import Prepared, Reference, invalid, placed, refer, rejection, require
-from workers.marks import EventChange
+from workers.fold.directory import Rejection, Scratch
+from workers.fold.draft import Entry
+from workers.fold.handlers.command import Prepared, Reference, invalid, placed, refer, rejection, require
+from workers.fold.marks import EventChange
 
 FAULTS: Final = 5  # explained of one event of many: the answer holds those of all
 

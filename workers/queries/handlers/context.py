@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from storage.reads.session import Reads, TenantReads
-from workers.search import Search
+from workers.queries.search import Search
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from storage.ids import uuid7
-from workers.directory import Scratch
 from workers.engine.record import Outcome
-from workers.handlers.command import Prepared
+from workers.fold.directory import Scratch
+from workers.fold.handlers.command import Prepared
 
 
 def rebuild(scratch: Scratch, _command: Prepared) -> Outcome:

@@ -20,11 +20,11 @@ from ops import metrics
 from storage.ids import uuid7
 from storage.inbox import SeenKey
 from storage.rows import Consent, Identifier, MessageStatus
-from workers.directory import Scratch
-from workers.draft import Entry
-from workers.handlers.claim import Claim, is_full, spelled
-from workers.handlers.resolve import conflict, strongest
-from workers.message import Opened
+from workers.fold.directory import Scratch
+from workers.fold.draft import Entry
+from workers.fold.handlers.claim import Claim, is_full, spelled
+from workers.fold.handlers.resolve import conflict, strongest
+from workers.fold.message import Opened
 
 PROFILE_NAME_CHARACTERS = 255
 
