@@ -21,7 +21,7 @@ from contracts.vocabulary import Category, DeadLetterReason
 from storage import dead_letters
 from tests.helpers.applier import Applier
 from workers.engine.replies import facts
-from workers.fold import effects
+from workers.fold import outbound
 from workers.relay import announcer
 
 VALIDATORS = {
@@ -117,7 +117,7 @@ async def test_subjects_say_type_tenant_and_contact(told: Applier) -> None:
 
 async def test_what_is_too_long_is_marked(told: Applier, monkeypatch: pytest.MonkeyPatch) -> None:
     """An event that the broker would refuse keeps who it is about."""
-    monkeypatch.setattr(effects, "EVENT_BYTES", 50_000)
+    monkeypatch.setattr(outbound, "EVENT_BYTES", 50_000)
     before = len(told.events)
     await told.send("timeline.record", {**ANN, "type": "note_added", "payload": {"text": "x" * 100_000}})
     (event,) = told.events[before:]
