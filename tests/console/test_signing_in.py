@@ -72,7 +72,7 @@ async def test_a_token_that_expires_ends_it(screen: Screen, realm: Realm):
     """And nothing that it let one see stays on the page."""
     tenant = realm.tenant()
     contact = await realm.contact(tenant, first_name="A secret", email="secret@example.com", tags=["secret"])
-    await screen.sign_in(realm.agent(tenant, seconds=3, sub="user:of-this-tenant"))
+    await screen.sign_in(realm.agent(tenant, seconds=8, sub="user:of-this-tenant"))
     await screen.search("", "A secret")
     await screen.show(contact)
     await realm.record(tenant, contact, "a secret of the tenant's")

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from ops.supervisor import command
-
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("ROLLCALL_")}
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def json(self) -> Any:
-        return orjson.loads(self.stdout)
+from tests.helpers.forked import CLEAN, Ran, rollcall
 
 
 @dataclass
@@ -56,16 +43,3 @@ async def up(*arguments: str, **variables: str) -> Running:
     line = await asyncio.wait_for(process.stdout.readline(), 90)
     assert line, "the fleet did not start; what it said is on stderr"
     return Running(process, orjson.loads(line))
-
-
-async def rollcall(*arguments: str, stdin: bytes = b"", environment: dict[str, str] | None = None) -> Ran:
-    process = await asyncio.create_subprocess_exec(
-        *command(*arguments),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment or CLEAN,
-    )
-    out, err = await asyncio.wait_for(process.communicate(stdin), 60)
-    assert process.returncode is not None
-    return Ran(process.returncode, out.decode(), err.decode())

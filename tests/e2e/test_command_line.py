@@ -18,8 +18,9 @@ from ops.devstack.nats import CONFIG, NatsServer
 from ops.devstack.process import running
 from ops.probe import get
 from ops.samples.providers import form, twilio_message, whatsapp_message
-from tests.e2e.fleet import CLEAN, rollcall, up
+from tests.e2e.fleet import up
 from tests.eventually import eventually
+from tests.helpers.forked import CLEAN, rollcall
 from workers.fleet import FLEET
 
 UNREACHABLE = {

@@ -12,7 +12,7 @@ import jwt
 
 from ops.settings import Settings
 from ops.supervisor import Fleet, command
-from tests.e2e.fleet import CLEAN, rollcall
+from tests.helpers.forked import CLEAN, rollcall
 from tests.helpers.http import plain
 
 

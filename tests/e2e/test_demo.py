@@ -7,7 +7,7 @@ import psutil
 
 from ops.demo import SEARCHES
 from ops.samples import TENANTS, traffic
-from tests.e2e.fleet import CLEAN, rollcall
+from tests.helpers.forked import CLEAN, rollcall
 
 
 def started_in(directory: Path) -> list[str]:

@@ -13,8 +13,9 @@ from aiohttp import web
 
 from ops.devstack.process import free_port
 from ops.probe import get
-from tests.e2e.fleet import CLEAN, Running, rollcall, up
+from tests.e2e.fleet import Running, up
 from tests.eventually import eventually
+from tests.helpers.forked import CLEAN, rollcall
 
 ADA = orjson.dumps({"first_name": "Ada", "last_name": "Müller"}).decode()
 

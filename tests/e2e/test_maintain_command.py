@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from tests.e2e.fleet import CLEAN, rollcall
 from tests.eventually import eventually
 from tests.helpers import months, seed
+from tests.helpers.forked import CLEAN, rollcall
 
 COUNTS = {
     "partitions_made",

@@ -20,8 +20,8 @@ from storage.search.elastic import bulk
 from storage.search.elastic.connection import connect as connect_search
 from storage.search.elastic.documents import Document
 from tests.conftest import Elasticsearch
-from tests.e2e.fleet import CLEAN, Ran, rollcall
 from tests.helpers import seed
+from tests.helpers.forked import CLEAN, Ran, rollcall
 from tests.helpers.front import Front
 
 _numbers = itertools.count(1)

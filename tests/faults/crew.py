@@ -136,14 +136,3 @@ class Crew:
             if process.exit_code is None:
                 process.popen.kill()
             process.popen.wait(10)
-
-
-async def rollcall(environment: Mapping[str, str], *arguments: str) -> tuple[int, str, str]:
-    """Run a command to its end: exit code, stdout, stderr."""
-    with tempfile.TemporaryDirectory() as directory:
-        out, err = Path(directory, "out"), Path(directory, "err")
-        process = Forked(arguments, environment, out, err)
-        await eventually(lambda: process.poll() is not None, timeout=60, what=f"rollcall {arguments} ends")
-        code = process.poll()
-        assert code is not None
-        return code, out.read_text(), err.read_text()

@@ -21,9 +21,10 @@ from nats.js.errors import NotFoundError
 from ops.devstack import Devstack
 from tests.eventually import eventually
 from tests.faults.compare import Verdict, compare, invariants
-from tests.faults.crew import Crew, rollcall
+from tests.faults.crew import Crew
 from tests.faults.evidence import PARTITIONED, RESULTS, Evidence, gather
 from tests.faults.traffic import Traffic
+from tests.helpers.forked import rollcall
 from tests.model.build import Draft
 from tests.model.decode import Accepted
 from tests.model.fold import Model
@@ -61,8 +62,8 @@ class Stage:
                 **more,
             }
             for command in ("migrate", "streams"):
-                code, _, error = await rollcall(environment, command)
-                assert code == 0, f"rollcall {command}: {error}"
+                ran = await rollcall(command, environment=environment)
+                assert ran.code == 0, f"rollcall {command}: {ran.stderr}"
             client = await nats.connect(
                 stack.nats_url, max_reconnect_attempts=-1, reconnect_time_wait=0.05, error_cb=_quiet
             )

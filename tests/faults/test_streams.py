@@ -8,8 +8,8 @@ from dataclasses import replace
 import asyncpg
 
 from tests.eventually import eventually
-from tests.faults.crew import rollcall
 from tests.faults.stage import CREW, Stage, mains
+from tests.helpers.forked import rollcall
 
 PROBE = "relay.probe"  # on EVENTS, beside the relay's markers
 
@@ -22,8 +22,8 @@ async def test_a_stream_made_anew_under_a_running_worker(stage: Stage):
     )
     js = stage.client.jetstream()
     await js.delete_stream("WEBHOOK")
-    code, _, error = await rollcall(stage.crew.environment, "streams")
-    assert code == 0, error
+    ran = await rollcall("streams", environment=stage.crew.environment)
+    assert ran.code == 0, ran.stderr
     (worker,) = stage.crew.alive("inbox")
 
     async def says_so() -> bool:
@@ -40,9 +40,9 @@ async def test_a_stream_made_anew_under_a_running_worker(stage: Stage):
     await eventually(says_so, timeout=20, what="the worker is unready and names the stream")
     assert await timeline_rows(stage, tenant, "general") == 0, "read a stream that nobody adopted"
     in_flight = await stage.in_flight(load, [tenant])
-    code, out, error = await rollcall(stage.crew.environment, "streams", "adopt")
-    assert code == 0, error
-    assert "WEBHOOK" in out
+    ran = await rollcall("streams", "adopt", environment=stage.crew.environment)
+    assert ran.code == 0, ran.stderr
+    assert "WEBHOOK" in ran.stdout
     await stage.crew.ensure(*CREW)
     await stage.judge("WEBHOOK deleted and made anew, adopted", load, [tenant], in_flight=in_flight)
 

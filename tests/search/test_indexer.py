@@ -13,8 +13,8 @@ from storage.search import state
 from storage.search.elastic import bulk, documents, indexes
 from storage.search.elastic.bulk import write_alias
 from tests.eventually import eventually
-from tests.faults.crew import rollcall
 from tests.helpers import front
+from tests.helpers.forked import rollcall
 from tests.helpers.front import Front, Gate
 from tests.helpers.indexing import LEASE_SECONDS, Ground
 from tests.helpers.outgoing import made_anew
@@ -289,8 +289,9 @@ async def test_a_refused_document_is_dead_lettered_alone(ground: Ground):
     assert len(await ground.letters()) == 1
     last = (await api(ground.bus, "STREAM.INFO.EVENTS"))["state"]["last_seq"]
     servers = {"ROLLCALL_NATS_URL": ground.bus_url, "ROLLCALL_POSTGRES_DSN": ground.dsn}
-    code, _, told = await rollcall({**os.environ, **servers}, "dlq", "replay", str(letter["id"]))
-    assert (code, f"rollcall search audit --repair --tenant {ground.tenant}" in told) == (1, True)
+    ran = await rollcall("dlq", "replay", str(letter["id"]), environment={**os.environ, **servers})
+    assert ran.code == 1
+    assert f"rollcall search audit --repair --tenant {ground.tenant}" in ran.stderr
     assert (await api(ground.bus, "STREAM.INFO.EVENTS"))["state"]["last_seq"] == last
 
 

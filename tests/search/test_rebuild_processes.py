@@ -19,8 +19,8 @@ from ops.supervisor import command
 from storage.search import rebuild as module
 from storage.search import state
 from tests.conftest import Elasticsearch
-from tests.e2e.fleet import CLEAN, Ran, rollcall
 from tests.helpers.beside import beside
+from tests.helpers.forked import CLEAN, Ran, rollcall
 from tests.helpers.front import Front, Gate
 from tests.helpers.shelf import Shelf
 
