@@ -15,8 +15,9 @@ install: $(STAMP)  ## Create .venv, with `rollcall` in it
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo 'Installing into $(VENV): some 560 MB, a minute or two' >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[workers,export,devstack,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[workers,export,devstack,dev]'
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## Start everything, feed the sample traffic, show what came of it, end everything

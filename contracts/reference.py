@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -36,6 +37,13 @@ class ContactReference(BaseModel):
     channel: Channel | None = None
     identifier: RawIdentifier | None = None
     scope: Scope | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_an_object(cls, given: Any) -> Any:
+        if isinstance(given, (Mapping, ContactReference)):
+            return given
+        raise ValueError('give {"id": …}, {"external_id": …} or {"channel": …, "identifier": …}')
 
     @model_validator(mode="after")
     def _names_one_way(self) -> Self:

@@ -22,8 +22,8 @@ SHORTEST_SECRET = 32  # bytes; RFC 7518 asks for as many as the hash has
 WRONG_USAGE = 64  # the exit code of everything that the caller must mend in how it calls us
 
 _HOW = {
-    "nats_url": "set it to nats://host:4222, or run `rollcall up`, which brings servers along",
-    "postgres_dsn": "set it to postgresql://user@host:5432/database, or run `rollcall up`, which brings servers along",
+    "nats_url": "set it to nats://host:4222; `rollcall up` starts one, and prints the line to copy",
+    "postgres_dsn": "set it to postgresql://user@host:5432/database; `rollcall up` starts one, and prints the line to copy",
     "default_region": "set it to a code such as DE or GB",
     "tenant_regions": 'give a JSON object such as {"acme": "DE", "globex": "GB"}',
     "failpoint": "give <name>:<n>, for example before_commit:3",

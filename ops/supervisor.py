@@ -101,6 +101,11 @@ class Fleet:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
+    @property
+    def kept_secret(self) -> Path:
+        """Where what tokens are signed with is kept, if the environment has none."""
+        return self.stack.data_dir / "jwt_secret"
+
     def line(self) -> dict[str, Any]:
         """What ``up --json`` prints and ``/fleet`` serves."""
         search = {"elasticsearch_url": self.elasticsearch_url} if self.elasticsearch_url is not None else {}
@@ -134,12 +139,15 @@ class Fleet:
         if self.stack.elasticsearch is not None:
             self.elasticsearch_url = self.stack.elasticsearch_url
         if self.jwt_secret is None and self.settings.jwt_public_key_file is None:
-            self.jwt_secret = _kept_secret(self.stack.data_dir)
+            self.jwt_secret = _kept_secret(self.kept_secret)
         try:
             with reach.database():
                 await migrate(self.postgres_dsn)
             await self._declare()
-        except (reach.Unreachable, streams.StreamsError) as error:
+        except reach.Unreachable as error:
+            own = "unset ROLLCALL_NATS_URL and ROLLCALL_POSTGRES_DSN to have servers started here"
+            raise FleetError(f"{error}, or {own}") from None
+        except streams.StreamsError as error:
             raise FleetError(str(error)) from None
         except (Refused, NoAnswer) as error:
             raise FleetError(f"JetStream: {error}; `rollcall doctor` looks at it") from None
@@ -267,7 +275,7 @@ class Fleet:
             if scope["type"] != "http":
                 return
             found = scope["path"] == "/fleet"
-            body = orjson.dumps(self.line() if found else {"error": "GET /fleet"})
+            body = orjson.dumps(self.line() if found else {"error": "not found; ask GET /fleet"})
             headers = [(b"content-type", b"application/json")]
             await send({"type": "http.response.start", "status": 200 if found else 404, "headers": headers})
             await send({"type": "http.response.body", "body": body})
@@ -295,9 +303,8 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", code, "rollcall", *arguments]
 
 
-def _kept_secret(directory: Path) -> str:
+def _kept_secret(path: Path) -> str:
     """What tokens are signed with, for as long as the data lives; nobody else may read it."""
-    path = directory / "jwt_secret"
     if not path.exists():
         draft = path.with_suffix(".draft")
         draft.unlink(missing_ok=True)

@@ -80,7 +80,11 @@ def _addresses(fleet: Fleet) -> list[str]:
         )
     else:
         lines.append("no Elasticsearch: PostgreSQL answers searches")
-    return [*lines, f"logs in {fleet.stack.data_dir / 'logs'}"]
+    if fleet.settings.jwt_secret is None and fleet.jwt_secret is not None:
+        lines.append(f"export ROLLCALL_JWT_SECRET=$(cat '{fleet.kept_secret}')")
+    if (realtime := fleet.instances.get("realtime/0")) is not None:
+        lines.append(f"sockets {realtime.url.replace('http', 'ws', 1)}/ws")
+    return [*lines, f"the fleet {fleet.url}/fleet", f"logs in {fleet.stack.data_dir / 'logs'}"]
 
 
 async def _scrape(fleet: Fleet) -> dict[str, Seen]:

@@ -37,7 +37,7 @@ from contracts.connection import servers
 from contracts.realtime.requests import MOST_FRAME
 from ops import logging as ops_logging
 from ops.health import Health
-from ops.settings import Settings
+from ops.settings import Settings, SettingsError
 from workers.faults import said
 from workers.fleet import Worker
 from workers.probes import Bus, Database
@@ -260,7 +260,10 @@ COLLECT = (50_000, 20, 100)
 
 
 async def run(worker: Worker, settings: Settings) -> int:
-    """Runs the worker until a signal or a crash; answers the exit code. To be the whole of a process, on uvloop."""
+    """Runs the worker until a signal or a crash; answers the exit code. To be the whole of a process, on uvloop.
+
+    Raises SettingsError for what only this worker needs.
+    """
     ops_logging.configure(settings.log_level)
     try:
         host = Host(worker, settings)
@@ -269,6 +272,8 @@ async def run(worker: Worker, settings: Settings) -> int:
         gc.freeze()
         gc.set_threshold(*COLLECT)
         return await host.run()
+    except SettingsError:
+        raise
     except Exception as error:
         log.error("crashed", worker=worker.name, error=said(error), exc_info=error)
         return CRASHED

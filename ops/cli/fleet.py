@@ -43,8 +43,9 @@ def up(
 ) -> None:
     """Run the whole fleet: servers and workers, until Ctrl-C.
 
-    It uses the servers of ROLLCALL_NATS_URL and ROLLCALL_POSTGRES_DSN; where one is not set it starts its own. It uses
-    the Elasticsearch of ELASTICSEARCH_URL, or starts one with --elasticsearch; without one PostgreSQL answers searches.
+    It uses the servers of ROLLCALL_NATS_URL and ROLLCALL_POSTGRES_DSN; where one is not set it starts its own.
+
+    It uses the Elasticsearch of ELASTICSEARCH_URL, or starts one with --elasticsearch; without one PostgreSQL answers searches.
 
     It also migrates the database and declares the streams. SIGINT (Ctrl-C) and SIGTERM end all that it started.
     """
@@ -106,7 +107,7 @@ def worker(
     It needs ROLLCALL_NATS_URL and ROLLCALL_POSTGRES_DSN, the indexer ELASTICSEARCH_URL too; docs/settings.md has every setting.
     """
     from ops.cli.output import WRONG_USAGE, Failure
-    from ops.settings import load
+    from ops.settings import SettingsError, load
     from workers.fleet import FLEET
 
     if name not in FLEET:
@@ -121,7 +122,11 @@ def worker(
 
     from workers.host import run
 
-    raise typer.Exit(uvloop.run(run(FLEET[name], settings)))
+    try:
+        code = uvloop.run(run(FLEET[name], settings))
+    except SettingsError as error:
+        raise Failure(str(error), WRONG_USAGE) from None
+    raise typer.Exit(code)
 
 
 def demo() -> None:

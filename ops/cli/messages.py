@@ -73,7 +73,7 @@ def send(
             return await client.send(type, tenant, body, key=key, actor=actor, timeout=timeout, id=id)
         except TimeoutError:
             raise Failure(
-                f"no result within {timeout:g} s; the message may still be applied (is a worker running?)",
+                f"no result within {timeout:g} s; the message may still be applied (do the inbox or contacts worker, and the relay, run?)",
                 TIMED_OUT,
             ) from None
         finally:

@@ -185,7 +185,10 @@ async def _servers() -> AsyncIterator[_Servers]:
     configure("error")  # what goes wrong is said in a line of ours
     settings, dsn = read(SearchSettings), read(DatabaseSettings).postgres_dsn
     if settings.elasticsearch_url is None:
-        raise Failure("ELASTICSEARCH_URL: is not set; set it to http://host:9200", WRONG_USAGE)
+        raise Failure(
+            "ELASTICSEARCH_URL: is not set; set it to http://host:9200. Without it PostgreSQL answers searches: `rollcall query search.status`",
+            WRONG_USAGE,
+        )
     async with reach.elasticsearch(settings.elasticsearch_url) as (client, version):
         try:
             yield _Servers(client, version, dsn, settings.search_index, settings.search_shards)

@@ -82,7 +82,12 @@ def faults(name: str, data: Any) -> dict[str, str]:
             "must be 'fill' or 'overwrite'",
         ),
         ("contact.update", {}, "contact", "is required"),
-        ("contact.update", {"contact": ID}, "contact", "must be a JSON object"),
+        (
+            "contact.update",
+            {"contact": ID},
+            "contact",
+            'give {"id": …}, {"external_id": …} or {"channel": …, "identifier": …}',
+        ),
         ("contact.update", {"contact": {"id": "42"}}, "contact.id", "must be a UUID"),
         (
             "contact.update",

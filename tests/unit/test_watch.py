@@ -14,7 +14,15 @@ from ops.watch import watch
 from tests.eventually import eventually
 
 
-async def printed(fleet: Any, page: str | None = None) -> str:
+async def printed(given: SimpleNamespace, page: str | None = None) -> str:
+    rest = {
+        "settings": SimpleNamespace(jwt_secret=None),
+        "jwt_secret": "a secret",
+        "kept_secret": Path("/data/jwt_secret"),
+        "url": "http://127.0.0.1:8",
+        "instances": {"realtime/0": SimpleNamespace(url="http://127.0.0.1:9")},
+    }
+    fleet: Any = SimpleNamespace(**{**rest, **vars(given)})
     written = io.StringIO()
     watching = asyncio.create_task(watch(fleet, page, Console(file=written, width=40)))
     await eventually(lambda: "ready" in written.getvalue(), what="the addresses")
@@ -23,7 +31,7 @@ async def printed(fleet: Any, page: str | None = None) -> str:
 
 
 async def test_addresses_of_embedded_servers_can_be_copied() -> None:
-    fleet: Any = SimpleNamespace(
+    fleet = SimpleNamespace(
         nats_url="nats://127.0.0.1:1",
         nats_monitor_url="http://127.0.0.1:2",
         postgres_dsn="postgresql://rollcall@127.0.0.1:3/rollcall",
@@ -40,8 +48,22 @@ async def test_addresses_of_embedded_servers_can_be_copied() -> None:
     ]
 
 
+async def test_what_signs_tokens_is_named_where_it_is_kept() -> None:
+    fleet = SimpleNamespace(
+        nats_url="nats://a:4222",
+        postgres_dsn="postgresql://db:5432/rollcall",
+        elasticsearch_url=None,
+        stack=SimpleNamespace(data_dir=Path("/data"), nats=None, postgres=None, elasticsearch=None),
+    )
+    said = (await printed(fleet)).splitlines()
+    assert "export ROLLCALL_JWT_SECRET=$(cat '/data/jwt_secret')" in said
+    assert "sockets ws://127.0.0.1:9/ws" in said
+    fleet.settings = SimpleNamespace(jwt_secret="a secret")  # of the environment
+    assert "secret" not in await printed(fleet)
+
+
 async def test_addresses_are_printed_without_credentials() -> None:
-    fleet: Any = SimpleNamespace(
+    fleet = SimpleNamespace(
         nats_url="nats://u:secret@a:4222, nats://secret@b:4222",
         postgres_dsn="postgresql://owner:secret@db:5432/rollcall?password=secret",
         elasticsearch_url="https://u:secret@c:9200,http://d:9200",
@@ -55,7 +77,7 @@ async def test_addresses_are_printed_without_credentials() -> None:
 
 
 async def test_who_answers_searches_and_where_the_console_is() -> None:
-    fleet: Any = SimpleNamespace(
+    fleet = SimpleNamespace(
         nats_url="nats://a:4222",
         postgres_dsn="postgresql://db:5432/rollcall",
         elasticsearch_url=None,

@@ -122,7 +122,7 @@ def signing_key(settings: TokenSettings) -> str:
     """What tokens are signed with. Raises NoSigningKey."""
     if settings.jwt_secret is None or not settings.jwt_algorithm.startswith("HS"):
         raise NoSigningKey(
-            "ROLLCALL_JWT_SECRET: is not set, or ROLLCALL_JWT_ALGORITHM is not HS…: nothing here can sign a token; get one from its issuer"
+            "ROLLCALL_JWT_SECRET: is not set, or ROLLCALL_JWT_ALGORITHM is not HS…: nothing here can sign a token; get one from its issuer, or copy the line that `rollcall up` prints"
         )
     return settings.jwt_secret
 
