@@ -67,6 +67,7 @@ async def test_addresses_are_printed_without_credentials() -> None:
         nats_url="nats://u:secret@a:4222, nats://secret@b:4222",
         postgres_dsn="postgresql://owner:secret@db:5432/rollcall?password=secret",
         elasticsearch_url="https://u:secret@c:9200,http://d:9200",
+        settings=SimpleNamespace(jwt_secret="a secret"),
         stack=SimpleNamespace(data_dir=Path("/data"), nats=None, postgres=None, elasticsearch=None),
     )
     said = await printed(fleet)
