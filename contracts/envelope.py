@@ -205,9 +205,14 @@ def _loads(data: bytes) -> Any:
         _refuse(data, str(error))
     if b"\\u0000" in data and _NUL.search(data):
         raise EnvelopeError("unstorable", "body: a NUL character")
-    if (data.count(b"{") > _HALF or data.count(b"[") > _HALF) and _deeper_than(value, MAX_DEPTH):
+    if is_too_deep(data, value):
         raise EnvelopeError("not_json", f"body: nested deeper than {MAX_DEPTH} levels")
     return value
+
+
+def is_too_deep(data: bytes, value: Any) -> bool:
+    """Whether JSON and what it was read as is nested beyond ``MAX_DEPTH``."""
+    return (data.count(b"{") > _HALF or data.count(b"[") > _HALF) and _deeper_than(value, MAX_DEPTH)
 
 
 def _refuse(data: bytes, problem: str) -> NoReturn:

@@ -203,7 +203,9 @@ def _text(value: str) -> str:
 
 
 def _uuid(value: str | None) -> uuid.UUID | None:
+    """An id in the one spelling that it has: as a replay it is a part of what the message is known by."""
     try:
-        return uuid.UUID(value) if value else None
+        found = uuid.UUID(value) if value else None
     except ValueError:
         return None
+    return found if str(found) == value else None

@@ -27,7 +27,7 @@ class Claims(BaseModel):
 
     iss: str
     aud: str | list[str]
-    sub: Annotated[str, Field(min_length=1, max_length=200)]
+    sub: Annotated[str, Field(min_length=1, max_length=200, pattern="^[^\\u0000]*$")]
     iat: Seconds
     exp: Seconds
     tenant: Tenant

@@ -149,6 +149,7 @@ async def test_what_waits_to_be_announced_is_bounded_in_bytes(db):
 
 async def test_a_replay_must_name_a_dead_letter_of_its_tenant(db):
     (id_,) = await dead_letters.insert(db, [letter()])
-    claims = [("acme", str(id_)), ("acme", "no uuid"), ("acme", str(uuid.uuid4()))]
+    spelled = [str(id_).upper(), id_.hex, f"{{{id_}}}", id_.urn]  # each would be taken as an id of its own
+    claims = [("acme", claim) for claim in (str(id_), "no uuid", str(uuid.uuid4()), *spelled)]
     assert await dead_letters.existing(db, claims) == {("acme", str(id_))}
     assert await dead_letters.existing(db, [("globex", str(id_))]) == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -35,9 +36,9 @@ class Instance:
         self._client = realm.stage.client
         self.tenant = tenant
         self.contact = contact
-        cursors = Cursors(b"k" * 32)
-        self.hub = Hub(cursors)
-        self.catch_up = CatchUp(self.hub, cursors, reads, lambda: self._client, self._expired)
+        self.cursors = Cursors(b"k" * 32)
+        self.hub = Hub(self.cursors)
+        self.catch_up = CatchUp(self.hub, self.cursors, reads, lambda: self._client, self._expired)
         self.frames: list[dict[str, Any]] = []
         self.expired: list[uuid.UUID] = []
         self.reads = asyncio.Event()
@@ -148,6 +149,57 @@ async def test_another_device_acknowledges_while_the_opening_waits(realm: Realm,
     await instance.follow()
     await watching.outgoing.flush(5)
     await instance.until_titles(["waited", "happened", "later"])
+
+
+async def test_what_the_database_said_before_the_stream_is_in_the_cursors(realm: Realm, instance: Instance):
+    """The bus is behind; the client goes, and comes back with a cursor from before what it has."""
+    (waited,) = await notify(realm, instance, "waited")
+    await instance.begin()
+    await realm.client.send("timeline.mark_delivered", instance.tenant, {"event_ids": [str(waited)]})
+    await notify(realm, instance, "ahead", "further ahead")
+    first = instance.watch(Role.CONTACT)
+    await instance.catch_up.run(first, instance.opening)
+    wanted = stored.subjects(instance.tenant, None)
+    for sequence, entry in await stored.page(realm.stage.client, wanted, instance.hub.sequence):
+        instance.hub.take(sequence, entry)
+        if entry is not None and entry.kind == "changed":
+            break
+    await first.outgoing.flush(5)
+    instance.hub.unwatch(first)
+    assert instance.frames[-1]["type"] == "changed"
+    place = instance.cursors.unseal(instance.tenant, instance.frames[-1]["cursor"])
+    again = instance.watch(Role.CONTACT)
+    await instance.catch_up.run(again, place)
+    await instance.follow()
+    await notify(realm, instance, "later")
+    await instance.follow()
+    await again.outgoing.flush(5)
+    await instance.until_titles(["ahead", "further ahead", "later"])
+
+
+async def test_a_subscription_that_ended_is_sent_nothing_more(realm: Realm, instance: Instance, monkeypatch):
+    """Also where whoever catches up for it does not hear that it is cancelled, as asyncio.wait_for may not."""
+    page, reads, goes_on = stored.page, asyncio.Event(), asyncio.Event()
+
+    async def deaf(*asked: Any) -> Any:
+        found = await page(*asked)
+        reads.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await goes_on.wait()
+        return found
+
+    monkeypatch.setattr(stored, "page", deaf)
+    start = instance.hub.position
+    await notify(realm, instance, "one", "two")
+    await instance.begin()
+    watching = instance.watch(Role.AGENT)
+    catching_up = asyncio.create_task(instance.catch_up.run(watching, start))
+    await reads.wait()
+    catching_up.cancel()
+    watching.end()
+    await asyncio.gather(catching_up, return_exceptions=True)
+    await watching.outgoing.flush(5)
+    assert instance.frames == []
 
 
 async def test_the_database_has_a_clock_of_its_own(realm: Realm, instance: Instance, monkeypatch):

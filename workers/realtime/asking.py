@@ -10,7 +10,7 @@ import orjson
 from nats.aio.client import Client
 
 from contracts import subjects
-from contracts.vocabulary import Role
+from contracts.vocabulary import QueryError, Role
 from workers.realtime.rights import Rights
 
 TIMEOUT: Final = 10.0  # seconds
@@ -69,6 +69,8 @@ def _is_named(rights: Rights, asked: Any) -> bool:
 async def _of_the_named(client: Client, rights: Rights, name: str, data: dict[str, Any]) -> dict[str, Any]:
     """The answer of a query for one contact. A stranger is not there; a failure says nothing of whose it was, and allows nothing."""
     answer = await _request(client, rights.tenant, name, data)
+    if not answer["success"] and answer["error"]["code"] == QueryError.AMBIGUOUS_REFERENCE:
+        return _NOT_FOUND  # or it would say that there are some
     return _NOT_FOUND if answer["success"] and not _allows(rights, answer) else answer
 
 

@@ -11,6 +11,8 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Final, TypeVar
 
 from nats.aio.client import Client
@@ -94,8 +96,12 @@ class CatchUp:
                     entry.cursor = self.cursors.seal(tenant, place)
                     subscription.send(entry)
             if not found.events:
-                subscription.floor = sent
+                reached = Opening(contact_id, sent, since)
+                subscription.hold(sent, partial(self._behind, tenant, here.created, reached))
                 return
+
+    def _behind(self, tenant: str, created: datetime, opening: Opening, sequence: int) -> str:
+        return self.cursors.seal(tenant, Position(created, sequence, opening))
 
     async def _replay(self, subscription: Subscription, here: Position) -> None:
         """Send what the stream holds behind the position. Raises Lost."""

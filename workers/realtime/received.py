@@ -8,6 +8,7 @@ import orjson
 from pydantic import ValidationError
 
 from contracts.commands.base import validation_errors
+from contracts.envelope import MAX_DEPTH, is_too_deep
 from contracts.realtime.requests import CLIENT_FRAMES, ClientFrame
 from contracts.vocabulary import FrameError
 
@@ -28,6 +29,9 @@ def parse(content: str | bytes) -> ClientFrame:
         fields: Any = orjson.loads(content)
     except orjson.JSONDecodeError:
         raise BadFrame(FrameError.BAD_FRAME, "not JSON") from None
+    data = content.encode() if isinstance(content, str) else content
+    if is_too_deep(data, fields):
+        raise BadFrame(FrameError.BAD_FRAME, f"nested deeper than {MAX_DEPTH} levels")
     if not isinstance(fields, dict):
         raise BadFrame(FrameError.BAD_FRAME, "not a JSON object")
     ref = next((v for v in (fields.get("ref"), fields.get("sub")) if isinstance(v, str)), None)

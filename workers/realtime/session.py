@@ -200,6 +200,7 @@ class Session:
     async def _leave(self, end: Ended | None) -> None:
         for subscription in self._subscriptions.values():
             self._house.hub.unwatch(subscription)
+            subscription.end()
         for task in (*self._catching_up.values(), *self._asked):
             task.cancel()
         if end is not None:
@@ -328,6 +329,7 @@ class Session:
         if task := self._catching_up.pop(sub, None):
             task.cancel()
         self._house.hub.unwatch(subscription)
+        subscription.end()
         self._outgoing.drop(sub)
         return True
 

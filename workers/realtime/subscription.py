@@ -35,6 +35,7 @@ class Subscription:
 
     __slots__ = (
         "_bytes",
+        "_held",
         "_missed",
         "_reached",
         "_waiting",
@@ -67,6 +68,8 @@ class Subscription:
         self.outgoing = outgoing
         self.begins = 0  # of the stream's sequences: everything behind it passes here
         self.floor = 0  # of the contact's sequences: its client has everything up to there that it is to have
+        # Until the stream has passed the floor: the cursor at a sequence of the stream.
+        self._held: Callable[[int], str] | None = None
         self.lost = False  # whether something that happened does not wait here any more
         self.live = False
         self._waiting: list[Entry] = []
@@ -99,10 +102,13 @@ class Subscription:
         if not entry.is_whole:
             self.outgoing.resync(self.name, ResyncReason.OVERFLOW)
             return
-        if (entry.contact_sequence or self.floor + 1) <= self.floor:
-            return
+        if entry.contact_sequence is not None:
+            if entry.contact_sequence <= self.floor:
+                return
+            self._held = None
         if (shown := self.shown(entry)) is not None:
-            self.outgoing.offer(_Frame(self, entry, len(shown)))
+            cursor = entry.cursor if self._held is None else self._held(entry.sequence)
+            self.outgoing.offer(_Frame(self, entry, cursor, len(shown)))
 
     def shown(self, entry: Entry) -> str | None:
         """What this client is shown of it at the moment; None for nothing."""
@@ -121,10 +127,22 @@ class Subscription:
             if entry.sequence > sequence:
                 self.send(entry)
 
+    def hold(self, floor: int, cursor: Callable[[int], str]) -> None:
+        """The client was sent the contact's events up to this one of its sequences, which the stream is behind.
+
+        Until it has passed them the client's cursors say so too.
+        """
+        self.floor, self._held = floor, cursor if floor else None
+
+    def end(self) -> None:
+        """Nobody wants it any more: nothing is sent. Whoever catches up sees that too, if cancelling was in vain."""
+        self._forget()
+        self.live = True
+
     def reset(self, reason: ResyncReason) -> None:
         """Nothing that happened so far is sent; the client refetches it."""
         self._forget()
-        self.floor = self._reached = 0
+        self.floor, self._held, self._reached = 0, None, 0
         self.live = True
         self.outgoing.resync(self.name, reason)
 
@@ -140,6 +158,7 @@ class _Frame:
 
     _subscription: Subscription
     _entry: Entry
+    _cursor: str
     size: int
 
     @property
@@ -152,4 +171,4 @@ class _Frame:
         if shown is None:
             return None
         metrics.REALTIME_EVENTS.labels(entry.kind).inc()
-        return f'{{"type":"{entry.kind}","sub":{subscription.named},"cursor":"{entry.cursor}",{shown}}}'
+        return f'{{"type":"{entry.kind}","sub":{subscription.named},"cursor":"{self._cursor}",{shown}}}'

@@ -233,6 +233,17 @@ async def test_a_fault_of_ours_in_the_session(house: House):
         assert client.last_words == ("unavailable", 1012)
 
 
+async def test_a_frame_that_is_nested_too_deeply(house: House):
+    house.hub.begin(datetime.now(UTC), 0)
+    deep: Any = []
+    for _ in range(200):
+        deep = [deep]
+    async with come(house, token()) as (client, _, running):
+        client.send("query", ref="q", name="contact.list", data={"x": deep})
+        assert (await client.until("error"))["code"] == "bad_frame"
+        assert not running.done()
+
+
 async def test_too_many_frames(house: House):
     house.hub.begin(datetime.now(UTC), 0)
     async with come(house, token()) as (client, _, running):
