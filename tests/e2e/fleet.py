@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from ops.devstack.process import die_with_parent
 from ops.supervisor import command
 from tests.helpers.forked import CLEAN, Ran, rollcall
 
@@ -37,7 +40,10 @@ class Running:
 async def up(*arguments: str, **variables: str) -> Running:
     """Start ``rollcall up --json`` and wait for its line."""
     process = await asyncio.create_subprocess_exec(
-        *command("up", "--json", *arguments), stdout=asyncio.subprocess.PIPE, env={**CLEAN, **variables}
+        *command("up", "--json", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        env={**CLEAN, **variables},
+        preexec_fn=die_with_parent(os.getpid(), signal.SIGTERM),
     )
     assert process.stdout is not None
     line = await asyncio.wait_for(process.stdout.readline(), 90)
