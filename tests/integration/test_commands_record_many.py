@@ -146,7 +146,7 @@ async def test_the_command_s_contact_refuses_the_events_that_need_it(office: Off
     for contact, code, message in (
         ({"external_id": "nobody"}, "contact_not_found", "contact: no contact of this tenant is so named"),
         ({"id": "42"}, "invalid", "contact.id: must be a UUID"),
-        ("e1", "invalid", "contact: must be a JSON object"),
+        ("e1", "invalid", "contact: give {"),
     ):
         first, second = await refused(office, [bare, own, bare], contact=contact)
         assert first == second

@@ -115,8 +115,11 @@ async def test_a_large_partition_does_not_push_out_a_small_one(stage):
     everything = by_partition(await read(await opened(stage), 405))
     small = next(p for p, sequences in everything.items() if few[0] in sequences)
     large = next(p for p in everything if p != small)
-    records = await read(await opened(stage, {small: 0, large: 0}), 200, max_records=50)
-    assert by_partition(records[:200])[small] == few
+    records = await read(await opened(stage, {small: 0, large: 0}), 405, max_records=50)
+    # Its consumer may be made after the other one; from its first message on it has its share.
+    places = [n for n, record in enumerate(records) if record.partition == small]
+    assert [records[n].sequence for n in places] == few
+    assert places[-1] - places[0] < 150
 
 
 async def test_batches_are_bounded_in_records_and_bytes(stage):

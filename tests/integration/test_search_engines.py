@@ -130,7 +130,8 @@ async def test_postgres_answers_the_query_that_elasticsearch_fails(begin: Begin,
     assert time.monotonic() - began < 3
     assert (names(answer), answer["meta"]["engine"]) == (EVERYBODY, "postgres")
     (problem,) = stage.ask.problems
-    assert problem.startswith("search: Elasticsearch ")
+    assert problem.startswith("search: ")
+    assert "Elasticsearch" in problem
     assert problem.endswith("; Postgres answers")
     assert type(problem).__name__ == "Degraded"
     # From here on it costs a query nothing, for as long as it lasts.

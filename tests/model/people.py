@@ -68,6 +68,7 @@ class Identifier:
     is_primary: bool = False
     is_verified: bool = False
     profile_name: str | None = None
+    named_at: datetime | None = None  # when the message with that name was written
     raws: frozenset[str] = frozenset()  # every spelling seen
 
 

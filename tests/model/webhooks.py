@@ -103,8 +103,10 @@ def take(change: Change, meaning: Meaning, item: Item) -> Person:
     for number, (channel, key, raw) in enumerate(wanted):
         if change.owner(key) in (None, person):
             identifier = person.add(channel, key, raw)
-            if number == 0 and item.profile_name:
-                identifier.profile_name = item.profile_name
+            # A producer's retry may come after what happened later: the newest name stays.
+            is_late = identifier.named_at is not None and item.occurred_at < identifier.named_at
+            if number == 0 and item.profile_name not in (None, identifier.profile_name) and not is_late:
+                identifier.profile_name, identifier.named_at = item.profile_name, item.occurred_at
     change.conflict(person, others)
     if item.touches:
         person.last_contact_at = max(filter(None, [person.last_contact_at, item.occurred_at]))
