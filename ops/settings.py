@@ -176,9 +176,8 @@ class Settings(RegionSettings, SearchSettings, TokenSettings, BusSettings, Datab
     max_body: int = Field(900_000, ge=1_000, le=1_000_000)  # bytes of a message's body
     batch_size: int = Field(500, ge=1, le=5_000)  # messages a transaction
     lanes: int = Field(2, ge=1, le=8)  # batches in flight of one worker, a connection each
-    query_connections: int = Field(
-        8, ge=1, le=100
-    )  # of a queries worker; as many queries read at once, and 8 times as many are in hand
+    # of a queries worker; as many queries read at once, and 8 times as many are in hand
+    query_connections: int = Field(8, ge=1, le=100)
     lease_seconds: float = Field(10, ge=1, le=300)  # until the partitions of a silent instance pass to others
     stall_seconds: float = Field(30, ge=1)  # unready when messages wait and no position moved for so long
     probe_seconds: float = Field(30, ge=0.1)  # whoever was stopped tries one message so often

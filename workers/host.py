@@ -218,12 +218,10 @@ class Host:
         serving = self._service.application if isinstance(self._service, Serving) else None
         if serving is not None and scope["path"] not in self._paths:
             await serving(scope, receive, send)
-        elif scope["type"] == "websocket" and "websocket.http.response" in scope.get("extensions", {}):
-            head = {"status": 503, "headers": [(b"retry-after", b"1")]}  # it starts
+        elif scope["type"] == "websocket":  # the service has not begun; to close would read as 403
+            head = {"status": 503, "headers": [(b"retry-after", b"1")]}
             await send({"type": "websocket.http.response.start", **head})
             await send({"type": "websocket.http.response.body", "body": b"starting\n"})
-        elif scope["type"] == "websocket":  # before it is accepted: HTTP 403
-            await send({"type": "websocket.close"})
         else:
             await self._app(scope, receive, send)
 

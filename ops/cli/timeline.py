@@ -121,16 +121,13 @@ async def _reads() -> AsyncIterator[Reads]:
     from ops.settings import DatabaseSettings, read
     from storage.errors import Unavailable
     from storage.postgres import READER, engine
-    from storage.reads.session import Reads
+    from storage.reads.session import Reads, driver_error
 
     made = engine(read(DatabaseSettings).postgres_dsn, READER, "rollcall timeline", size=1)
     try:
         yield Reads(made)
     except (DBAPIError, Unavailable) as error:
-        said = error.__cause__ if isinstance(error, Unavailable) else error
-        raise reach.refused(
-            getattr(getattr(said, "orig", None), "__cause__", None) or said or error
-        ) from None
+        raise reach.refused(driver_error(error)) from None
     finally:
         await made.dispose()
 

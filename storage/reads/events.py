@@ -29,32 +29,8 @@ from sqlalchemy.dialects.postgresql import JSONPATH
 from storage.tables import contact_events
 
 CLIENT_NEVER_SEES = ("metadata", "triggered_by", "integration_source")
-NAMES = (
-    "id",
-    "contact_id",
-    "sequence",
-    "contact_version",
-    "session_id",
-    "thread_id",
-    "type",
-    "category",
-    "priority",
-    "title",
-    "description",
-    "payload",
-    "metadata",
-    "source",
-    "triggered_by",
-    "integration_source",
-    "realtime",
-    "delivered_at",
-    "read_at",
-    "visible_to_client",
-    "visible_to_agent",
-    "expires_at",
-    "occurred_at",
-    "created_at",
-)
+# As plain text: SQLAlchemy has a kind of its own, which is no key to a JSON encoder.
+NAMES = tuple(str(column.name) for column in contact_events.c if column.name != "tenant_id")
 FIELDS = tuple(contact_events.c[name] for name in NAMES)
 
 UNEXPIRED = or_(contact_events.c.expires_at.is_(None), contact_events.c.expires_at > func.now())

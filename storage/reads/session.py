@@ -20,12 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from storage.errors import ReadTimeout, Unavailable
 
 _CANCELLED = "57014"  # of SQLSTATE
-_PASSING = (
-    "08",
-    "40",
-    "53",
-    "57",
-)  # its classes: connection, rollback (by a standby), resources, an operator
+# Its classes: connection, rollback (by a standby), resources, an operator.
+_PASSING = ("08", "40", "53", "57")
 _BIND = text(
     "select set_config('rollcall.tenant', :tenant, true), set_config('statement_timeout', :timeout, true)"
 )
@@ -68,6 +64,14 @@ class Reads:
             yield TenantReads(tenant, connection)
 
 
+def driver_error(error: BaseException) -> BaseException:
+    """What the driver raised, below what SQLAlchemy and we made of it."""
+    if isinstance(error, Unavailable) and error.__cause__ is not None:
+        error = error.__cause__
+    wrapped = error.orig if isinstance(error, DBAPIError) else None
+    return (wrapped and wrapped.__cause__) or error
+
+
 @contextmanager
 def _as_ours() -> Iterator[None]:
     """What a caller can act on by storage's own names; whatever else the driver and SQLAlchemy raise is left as it is.
@@ -79,7 +83,7 @@ def _as_ours() -> Iterator[None]:
     except (OSError, PoolTimeoutError) as error:
         raise Unavailable(type(error).__name__) from error
     except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        driver = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
+        driver = driver_error(error)
         state = str(getattr(driver, "sqlstate", None) or "")
         if state == _CANCELLED:
             raise ReadTimeout from error

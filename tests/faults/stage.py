@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import sys
 import time
 from collections import Counter
@@ -24,7 +23,7 @@ from tests.faults.compare import Verdict, compare, invariants
 from tests.faults.crew import Crew
 from tests.faults.evidence import PARTITIONED, RESULTS, Evidence, gather
 from tests.faults.traffic import Traffic
-from tests.helpers.forked import rollcall
+from tests.helpers.forked import CLEAN, rollcall
 from tests.model.build import Draft
 from tests.model.decode import Accepted
 from tests.model.fold import Model
@@ -54,7 +53,7 @@ class Stage:
         """``more`` is added to the environment of every worker."""
         with Devstack() as stack:
             environment = {
-                **{k: v for k, v in os.environ.items() if not k.startswith("ROLLCALL_")},
+                **CLEAN,
                 "ROLLCALL_NATS_URL": stack.nats_url,
                 "ROLLCALL_POSTGRES_DSN": stack.postgres_dsn,
                 "ROLLCALL_LEASE_SECONDS": str(LEASE_SECONDS),

@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +48,8 @@ CODE = (
 )
 
 
-def _context() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(CODE))
-    return context
-
-
-_CONTEXT = _context()
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(list(CODE))
 _FRESH = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 

@@ -30,6 +30,15 @@ async def printed(given: SimpleNamespace, page: str | None = None) -> str:
     return written.getvalue()
 
 
+def on_given_servers() -> SimpleNamespace:
+    return SimpleNamespace(
+        nats_url="nats://a:4222",
+        postgres_dsn="postgresql://db:5432/rollcall",
+        elasticsearch_url=None,
+        stack=SimpleNamespace(data_dir=Path("/data"), nats=None, postgres=None, elasticsearch=None),
+    )
+
+
 async def test_addresses_of_embedded_servers_can_be_copied() -> None:
     fleet = SimpleNamespace(
         nats_url="nats://127.0.0.1:1",
@@ -49,12 +58,7 @@ async def test_addresses_of_embedded_servers_can_be_copied() -> None:
 
 
 async def test_what_signs_tokens_is_named_where_it_is_kept() -> None:
-    fleet = SimpleNamespace(
-        nats_url="nats://a:4222",
-        postgres_dsn="postgresql://db:5432/rollcall",
-        elasticsearch_url=None,
-        stack=SimpleNamespace(data_dir=Path("/data"), nats=None, postgres=None, elasticsearch=None),
-    )
+    fleet = on_given_servers()
     said = (await printed(fleet)).splitlines()
     assert "export ROLLCALL_JWT_SECRET=$(cat '/data/jwt_secret')" in said
     assert "sockets ws://127.0.0.1:9/ws" in said
@@ -78,12 +82,7 @@ async def test_addresses_are_printed_without_credentials() -> None:
 
 
 async def test_who_answers_searches_and_where_the_console_is() -> None:
-    fleet = SimpleNamespace(
-        nats_url="nats://a:4222",
-        postgres_dsn="postgresql://db:5432/rollcall",
-        elasticsearch_url=None,
-        stack=SimpleNamespace(data_dir=Path("/data"), nats=None, postgres=None, elasticsearch=None),
-    )
+    fleet = on_given_servers()
     said = await printed(fleet, "http://127.0.0.1:5/#ticket=of-this-fleet-and-longer-than-the-terminal")
     assert "PostgreSQL answers searches" in said
     assert "console http://127.0.0.1:5/#ticket=of-this-fleet-and-longer-than-the-terminal\n" in said

@@ -96,13 +96,11 @@ def derived_entries(draft: Draft, changes: dict[str, dict[str, Any]], origin: Or
     if "identifiers" in changes and not any(e.type == EventType.IDENTIFIER_CHANGED for e in draft.entries):
         entries += _identifier_entries(before, after)
     rest: dict[str, Any] = {}
-    if not origin.kind.startswith(
-        "command.identifier."
-    ):  # there they follow from what the identifier's event says
+    # In a command about identifiers these follow from what the identifier's event says.
+    if not origin.kind.startswith("command.identifier."):
         rest = {name: change for name, change in changes.items() if name in PLAIN_FIELDS}
-    if "identifiers" in changes and origin.kind.startswith(
-        "command."
-    ):  # a webhook's item writes an event itself
+    # A webhook's item writes an event itself.
+    if "identifiers" in changes and origin.kind.startswith("command."):
         rest |= _untold(before, after)
     if rest:
         entries.append(Entry(EventType.CONTACT_UPDATED, "system", {"changes": rest}))

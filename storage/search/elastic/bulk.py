@@ -40,9 +40,8 @@ class Written:
 
     refused: list[Refused] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)  # targets without their alias: nothing was written there
-    kept: dict[str, list[Document]] = field(
-        default_factory=dict
-    )  # by target: it has the version, or a newer one
+    # By target: it has the version, or a newer one.
+    kept: dict[str, list[Document]] = field(default_factory=dict)
 
 
 class Retry(Exception):
