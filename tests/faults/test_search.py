@@ -263,9 +263,12 @@ async def test_two_indexers_killed_in_turn(stage: Stage, index: Index):
     assert len(fresh) == 2
 
 
-@pytest.mark.parametrize("point", ["rebuild_chunk_saved:1", "rebuild_filled:1", "rebuild_alias_moved:1"])
-async def test_an_indexer_killed_in_a_rebuild(stage: Stage, index: Index, point: str):
-    """Writes go on, and another indexer, which writes them to both indexes, takes the rebuild over."""
+async def test_an_indexer_killed_in_a_rebuild(stage: Stage, index: Index):
+    """Writes go on, and another indexer, which writes them to both indexes, takes the rebuild over.
+
+    The other failpoints of a rebuild are tests/search/test_rebuild_processes.py's.
+    """
+    point = "rebuild_filled:1"
     await stage.crew.dismiss(await index.filled())
     live = (await index.state()).live
     doomed = await index.indexer(ROLLCALL_FAILPOINT=point)

@@ -85,6 +85,7 @@ class Door:
         self._bodies: list[bytes] = []
         self.mode: Mode = "open"
         self.passes: int | None = None  # searches that still get through; None: all
+        self.looks = 0  # requests of a worker that only sees how the server is
         self.url = ""
 
     def asked(self, tenant: str) -> int:
@@ -94,6 +95,7 @@ class Door:
     async def let(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         self._bodies.append(body)
+        self.looks += request.path == "/" or LOOK in body
         ours = {"X-Elastic-Product": "Elasticsearch"}
         if self.mode == "hang":
             await asyncio.sleep(3600)

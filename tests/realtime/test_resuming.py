@@ -271,7 +271,7 @@ async def test_events_that_happen_during_an_opening(realm: Realm):
     tenant = realm.tenant()
     contact = await realm.contact(tenant)
     token = realm.of_contact(tenant, contact)
-    rounds, openings = 60, 0
+    rounds, openings = 24, 0
 
     async def happen() -> None:
         for n in range(rounds):

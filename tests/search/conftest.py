@@ -18,6 +18,7 @@ from tests.helpers.front import Front
 from tests.helpers.indexing import Ground
 from tests.helpers.outgoing import made_anew
 from tests.helpers.shelf import Shelf
+from workers.indexer import jobs, service
 
 _numbers = itertools.count(1)
 
@@ -27,6 +28,13 @@ async def writing(database: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await connect(database, WRITER)
     yield connection
     await connection.close()
+
+
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An indexer of this process looks at the world more often, for less waiting."""
+    monkeypatch.setattr(service, "LOOK_SECONDS", 0.3)
+    monkeypatch.setattr(jobs, "POLL", 0.2)
 
 
 @pytest.fixture

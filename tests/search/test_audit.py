@@ -236,13 +236,22 @@ async def test_what_stays_behind_is_one_however_it_changes(shelf: Shelf, index: 
     assert kinds(report) == {"stale": 1}
 
 
-async def test_what_comes_between_the_looks_is_no_finding(shelf: Shelf, index: str):
+async def test_what_comes_between_the_looks_is_no_finding(
+    shelf: Shelf, index: str, monkeypatch: pytest.MonkeyPatch
+):
+    looked = asyncio.Event()
+
+    def watched(row: Row | None, entry: Entry | None) -> Kind | None:
+        looked.set()
+        return judge(row, entry)
+
+    monkeypatch.setattr(module, "judge", watched)
     name = tenant()
     late = await shelf.contact(name)
     key = (name, uuid7())
     await shelf.write(index, foreign(key))
-    auditing = asyncio.create_task(shelf.audit(index, moment=0.5))
-    await asyncio.sleep(0.2)
+    auditing = asyncio.create_task(shelf.audit(index, moment=1))
+    await looked.wait()
     await shelf.put(index, late)  # was missing
     await shelf.contact(name, id=key[1])  # was committed later than it was read
     report = await auditing
