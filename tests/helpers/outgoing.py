@@ -25,6 +25,8 @@ from workers.jetstream import NO_MESSAGE, Refused, api
 from workers.relay.publisher import Publisher
 from workers.relay.service import Relay
 
+NO_STORE = 10049  # the files of the stream that had the name before are still being removed
+
 
 def event(shard: int, number: int, contact: str = "c", size: int = 0) -> OutboundEvent:
     """The number-th event of a contact."""
@@ -84,7 +86,17 @@ async def made_anew(client: Client) -> None:
     for name in streams.STREAMS:
         if await streams.info(client, name):
             await api(client, f"STREAM.DELETE.{name}")
-    await streams.declare(client)
+
+    async def declared() -> bool:
+        try:
+            await streams.declare(client)
+        except Refused as refusal:
+            if refusal.code != NO_STORE:
+                raise
+            return False
+        return True
+
+    await eventually(declared, what="the streams are made")
 
 
 def settings(dsn: str, url: str, **given: Any) -> Settings:

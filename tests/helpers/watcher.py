@@ -33,8 +33,10 @@ class Watcher:
     async def open(cls, http: str, token: str | None = None, **options: Any) -> AsyncIterator[Watcher]:
         """Connect and, with a token, wait until the session is ready."""
         url = http.replace("http://", "ws://", 1) + "/ws"
+        # With a bounded queue a client that reads no further does not see the end of its own closing, and waits for it.
+        unbounded = {"max_size": None, "max_queue": None}
         async with websockets.connect(
-            url, max_size=None, compression=None, open_timeout=20, **options
+            url, compression=None, open_timeout=20, **unbounded, **options
         ) as socket:
             watcher = cls(socket)
             try:
