@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
 from contracts.vocabulary import Role
@@ -138,6 +139,11 @@ async def test_a_client_comes_to_an_instance_that_is_behind(realm: Realm, instan
 async def test_another_device_acknowledges_while_the_opening_waits(realm: Realm, instance: Instance):
     waited, seen = await notify(realm, instance, "waited", "delivered before")
     await realm.client.send("timeline.mark_delivered", instance.tenant, {"event_ids": [str(seen)]})
+    owner = await asyncpg.connect(realm.stage.dsn)  # since when is known to within the database's answer
+    await owner.execute(
+        "update contact_events set delivered_at = delivered_at - interval '1 s' where id = $1", seen
+    )
+    await owner.close()
     await instance.begin()
     watching = instance.watch(Role.CONTACT)
     start = instance.opening
