@@ -23,12 +23,12 @@ from datetime import datetime
 
 import asyncpg
 
-from storage import contacts, identities, inbox, marks, tags, timeline
+from storage import contacts, copy, identities, inbox, marks, references, tags, timeline
 from storage.contacts import ContactKey
 from storage.errors import Restart
-from storage.identities import Lookup
 from storage.inbox import SeenKey
 from storage.marks import EventKey
+from storage.references import Lookup
 from storage.rows import Consent, Contact, EventState, Identifier, MessageStatus, TimelineEvent
 from storage.search import state
 from storage.tags import TagMapping
@@ -87,18 +87,21 @@ class Changes:
 
 async def load(connection: asyncpg.Connection, wanted: Wanted) -> Loaded:
     """Find, lock and read. Raises Restart when a finding did not hold once the lock was there."""
-    at, first_outcomes = await inbox.first_outcomes(connection, sorted(wanted.message_ids))
-    answering = await contacts.find(connection, sorted(wanted.contact_ids)) if wanted.contact_ids else {}
-    found = (
-        await contacts.find_external(connection, sorted(wanted.external_ids)) if wanted.external_ids else {}
+    found = await references.find(
+        connection,
+        message_ids=sorted(wanted.message_ids),
+        contact_ids=sorted(wanted.contact_ids),
+        external_ids=sorted(wanted.external_ids),
+        identifiers=sorted(wanted.identifiers),
     )
-    external_ids = {key: answers for key, (_, answers) in found.items()}
-    owners = await identities.owners(connection, sorted(wanted.identifiers)) if wanted.identifiers else {}
+    external_ids = {key: answers for key, (_, answers) in found.external_ids.items()}
     found_events = await marks.find(connection, sorted(wanted.event_ids)) if wanted.event_ids else {}
 
-    keys = {(tenant, answers) for (tenant, _), answers in answering.items()}
+    keys = {(tenant, answers) for (tenant, _), answers in found.answering.items()}
     keys |= {(tenant, answers) for (tenant, _), answers in external_ids.items()}
-    keys |= {(lookup.tenant_id, owner) for lookup, by_scope in owners.items() for owner in by_scope.values()}
+    keys |= {
+        (lookup.tenant_id, owner) for lookup, by_scope in found.owners.items() for owner in by_scope.values()
+    }
     keys |= {(tenant, event.contact_id) for (tenant, _), event in found_events.items()}
     locked: dict[ContactKey, Contact] = {}
     if keys:
@@ -114,13 +117,16 @@ async def load(connection: asyncpg.Connection, wanted: Wanted) -> Loaded:
     if any(event.contact_id != found_events[key].contact_id for key, event in events.items()):
         raise Restart("the contact of a timeline event was merged meanwhile, or no longer is")
     rebuilds = await state.unfinished(connection, wanted.rebuilds) if wanted.rebuilds else {}
-    loaded = Loaded(at, first_outcomes, answering, external_ids, owners, locked, events, rebuilds)
-    _verify(loaded, {key for key, (named, answers) in found.items() if named == answers})
-    redirected = sorted(key for key, (named, answers) in found.items() if named != answers)
-    if redirected and await contacts.find_external(connection, redirected) != {
-        k: found[k] for k in redirected
-    }:
-        raise Restart("an external id of a merged contact changed hands meanwhile")
+    loaded = Loaded(
+        found.at, found.first_outcomes, found.answering, external_ids, found.owners, locked, events, rebuilds
+    )
+    own = {key for key, (named, answers) in found.external_ids.items() if named == answers}
+    _verify(loaded, own)
+    redirected = {key: both for key, both in found.external_ids.items() if key not in own}
+    if redirected:
+        again = await references.find(connection, external_ids=sorted(redirected))
+        if again.external_ids != redirected:
+            raise Restart("an external id of a merged contact changed hands meanwhile")
     return loaded
 
 
@@ -149,14 +155,14 @@ async def persist(connection: asyncpg.Connection, changes: Changes) -> None:
     await _write_identifiers(connection, changes)
     await tags.add(connection, changes.tags_added, changes.at)
     await tags.remove(connection, changes.tags_removed)
-    await timeline.insert_events(connection, changes.events)
-    await marks.mark(connection, changes.events_marked)
-    await marks.delete(connection, changes.events_deleted)
     await timeline.upsert_statuses(connection, changes.statuses)
     await timeline.upsert_consents(connection, changes.consents)
     if changes.rebuilds and not await state.insert(connection, changes.rebuilds.items()):
         raise Restart("a rebuild was asked for meanwhile")
-    await inbox.record(connection, changes.outcomes, changes.at)
+    # On events nobody races: their contacts are locked.
+    await copy.insert(connection, timeline.rows(changes.events), inbox.rows(changes.outcomes, changes.at))
+    await marks.mark(connection, changes.events_marked)
+    await marks.delete(connection, changes.events_deleted)
 
 
 async def _write_identifiers(connection: asyncpg.Connection, changes: Changes) -> None:

@@ -1,4 +1,4 @@
-"""Contacts, set-based: find, lock, insert, update. Every write happens while the contact's row is locked."""
+"""Contacts, set-based: lock, insert, update. Every write happens while the contact's row is locked."""
 
 from __future__ import annotations
 
@@ -9,24 +9,10 @@ import asyncpg
 import orjson
 
 from storage import copy
+from storage.copy import Rows
 from storage.errors import Restart
 from storage.rows import Contact
 from storage.search.text import search_text
-
-# A redirect answers with its survivor; merged_into never names another redirect.
-FIND = """
-select k.ord::int as ord, coalesce(c.merged_into, c.id) as id
-from unnest($1::text[], $2::uuid[]) with ordinality as k(tenant_id, id, ord),
-lateral (select id, merged_into from contacts where tenant_id = k.tenant_id and id = k.id offset 0) as c
-"""
-
-FIND_EXTERNAL = """
-select k.ord::int as ord, c.id as named, coalesce(c.merged_into, c.id) as id
-from unnest($1::text[], $2::text[]) with ordinality as k(tenant_id, external_id, ord),
-lateral (
-    select id, merged_into from contacts where tenant_id = k.tenant_id and external_id = k.external_id offset 0
-) as c
-"""
 
 LOCK = """
 select c.tenant_id, c.id, c.external_id, c.first_name, c.last_name, c.display_name, c.email, c.phone, c.avatar_url,
@@ -90,20 +76,6 @@ where c.tenant_id = k.tenant_id and c.id = k.id
 ContactKey = tuple[str, uuid.UUID]
 
 
-async def find(connection: asyncpg.Connection, keys: Sequence[ContactKey]) -> dict[ContactKey, uuid.UUID]:
-    """By (tenant, id) as named: the id of the contact that answers for it (the survivor of a merge)."""
-    rows = await connection.fetch(FIND, [k[0] for k in keys], [k[1] for k in keys])
-    return {keys[r["ord"] - 1]: r["id"] for r in rows}
-
-
-async def find_external(
-    connection: asyncpg.Connection, keys: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], tuple[uuid.UUID, uuid.UUID]]:
-    """By (tenant, external_id): the contact that has it, and the one that answers for that."""
-    rows = await connection.fetch(FIND_EXTERNAL, [k[0] for k in keys], [k[1] for k in keys])
-    return {keys[r["ord"] - 1]: (r["named"], r["id"]) for r in rows}
-
-
 async def lock(connection: asyncpg.Connection, keys: Sequence[ContactKey]) -> dict[ContactKey, Contact]:
     """Lock the contacts in the order of ``keys``, which is sorted, and read them; identifiers and tags are left out.
 
@@ -148,7 +120,7 @@ def _values(c: Contact) -> tuple[object, ...]:
 async def insert(connection: asyncpg.Connection, contacts: Sequence[Contact]) -> None:
     """Insert new contacts, sorted. Raises Restart when an external id was taken meanwhile."""
     in_order = sorted(contacts, key=lambda c: (c.tenant_id, c.external_id or "", c.id))
-    await copy.insert(connection, "contacts", COLUMNS, [_values(c) for c in in_order])
+    await copy.insert(connection, Rows("contacts", COLUMNS, [_values(c) for c in in_order]))
 
 
 async def release(connection: asyncpg.Connection, keys: Sequence[ContactKey]) -> None:

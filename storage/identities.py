@@ -1,4 +1,4 @@
-"""Identifiers, set-based: who owns which, and what a contact has.
+"""Identifiers, set-based: what a contact has.
 
 Invariant: slot 0 of (tenant, kind, identifier, scope) names the owner; every row of that key belongs to the same
 contact and is written while that contact's row is locked.
@@ -6,37 +6,15 @@ contact and is written while that contact's row is locked.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
 import asyncpg
 import orjson
 
 from storage import copy
 from storage.contacts import ContactKey
+from storage.copy import Rows
 from storage.rows import Identifier, IdentifierKey
-
-
-class Lookup(NamedTuple):
-    """An identifier to look up in every scope."""
-
-    tenant_id: str
-    kind: str
-    identifier: str
-
-
-# Here and beside: a lateral subquery with offset 0 is looked up key by key. A plain join leaves the planner to walk the
-# whole table instead while it still believes it empty.
-OWNERS = """
-select k.ord::int as ord, i.scope, i.contact_id
-from unnest($1::text[], $2::text[], $3::text[]) with ordinality as k(tenant_id, kind, identifier, ord),
-lateral (
-    select scope, contact_id from channel_identifiers
-    where tenant_id = k.tenant_id and kind = k.kind and identifier = k.identifier and slot = 0
-    offset 0
-) as i
-"""
 
 OF_CONTACTS = """
 select i.tenant_id, i.contact_id, i.id, i.kind, i.identifier, i.scope, i.slot, i.channel, i.raw, i.aliases, i.is_primary,
@@ -82,19 +60,6 @@ COLUMNS = (
     "metadata",
     "created_at",
 )
-
-
-async def owners(
-    connection: asyncpg.Connection, lookups: Sequence[Lookup]
-) -> dict[Lookup, dict[str, uuid.UUID]]:
-    """By identifier: scope -> the contact that owns it there."""
-    rows = await connection.fetch(
-        OWNERS, [k.tenant_id for k in lookups], [k.kind for k in lookups], [k.identifier for k in lookups]
-    )
-    found: dict[Lookup, dict[str, uuid.UUID]] = {}
-    for row in rows:
-        found.setdefault(lookups[row["ord"] - 1], {})[row["scope"]] = row["contact_id"]
-    return found
 
 
 async def of_contacts(
@@ -176,4 +141,4 @@ async def insert(connection: asyncpg.Connection, rows: Sequence[tuple[ContactKey
         )
         for (tenant_id, contact_id), i in sorted(rows, key=lambda row: (row[0][0], row[1].key, row[1].slot))
     ]
-    await copy.insert(connection, "channel_identifiers", COLUMNS, values)
+    await copy.insert(connection, Rows("channel_identifiers", COLUMNS, values))

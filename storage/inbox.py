@@ -7,13 +7,13 @@ A message that a handler failed on takes its id too: it is kept as a dead letter
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
 import asyncpg
 
-from storage import copy
+from storage.copy import Rows
 
 
 class SeenKey(NamedTuple):
@@ -29,14 +29,6 @@ def digest(*parts: str) -> bytes:
     return hashlib.blake2b(framed.encode(), digest_size=16).digest()
 
 
-FIRST_OUTCOMES = """
-select null::text as tenant_id, null::bytea as digest, null::text as outcome, now() as at
-union all
-select m.tenant_id, m.digest, m.outcome, null
-from unnest($1::text[], $2::bytea[]) as k(tenant_id, digest),
-lateral (select * from inbox_messages where tenant_id = k.tenant_id and digest = k.digest offset 0) as m
-"""
-
 TAKE = """
 insert into inbox_messages (tenant_id, digest, outcome, created_at) values ($1, $2, $3, now()) on conflict do nothing
 """
@@ -50,20 +42,14 @@ delete from inbox_messages where ctid = any (array(
 """
 
 
-async def first_outcomes(
-    connection: asyncpg.Connection, keys: Sequence[SeenKey]
-) -> tuple[datetime, dict[SeenKey, str]]:
-    """The transaction's time, and the first outcome (JSON text) of each key that is taken."""
-    rows = await connection.fetch(FIRST_OUTCOMES, [k.tenant_id for k in keys], [k.digest for k in keys])
-    seen = {SeenKey(r["tenant_id"], r["digest"]): r["outcome"] for r in rows if r["digest"] is not None}
-    return next(r["at"] for r in rows if r["digest"] is None), seen
-
-
-async def record(connection: asyncpg.Connection, outcomes: Mapping[SeenKey, str], at: datetime) -> None:
-    """Take the keys. Raises Restart when another transaction took one of them meanwhile."""
+def rows(outcomes: Mapping[SeenKey, str], at: datetime) -> Rows:
+    """What takes the keys, in their order."""
     in_order = sorted(outcomes, key=lambda key: (key.digest, key.tenant_id))  # as the partitions lie
-    rows = [(*key, outcomes[key], at) for key in in_order]
-    await copy.insert(connection, "inbox_messages", ("tenant_id", "digest", "outcome", "created_at"), rows)
+    return Rows(
+        "inbox_messages",
+        ("tenant_id", "digest", "outcome", "created_at"),
+        [(*key, outcomes[key], at) for key in in_order],
+    )
 
 
 async def take(connection: asyncpg.Connection, key: SeenKey, outcome: str) -> str | None:

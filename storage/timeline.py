@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import asyncpg
 import orjson
 
-from storage import copy
+from storage.copy import Rows
 from storage.rows import Consent, MessageStatus, TimelineEvent
 
 EVENT_COLUMNS = (
@@ -84,8 +84,9 @@ async def make_partitions(connection: asyncpg.Connection, months_ahead: int) -> 
     return after - before
 
 
-async def insert_events(connection: asyncpg.Connection, events: Sequence[TimelineEvent]) -> None:
-    rows = [
+def rows(events: Sequence[TimelineEvent]) -> Rows:
+    """What writes the events."""
+    values = [
         (
             e.tenant_id,
             e.id,
@@ -113,7 +114,7 @@ async def insert_events(connection: asyncpg.Connection, events: Sequence[Timelin
         )
         for e in events
     ]
-    await copy.insert(connection, "contact_events", EVENT_COLUMNS, rows)
+    return Rows("contact_events", EVENT_COLUMNS, values)
 
 
 async def upsert_consents(connection: asyncpg.Connection, consents: Sequence[Consent]) -> None:

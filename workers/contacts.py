@@ -16,7 +16,7 @@ from contracts.commands.timeline import EventsCommand, TimelineRecordMany
 from contracts.registry import COMMANDS
 from ops.settings import Settings
 from storage.batch import Wanted
-from storage.identities import Lookup
+from storage.references import Lookup
 from storage.rows import IdentifierKey
 from workers.engine.record import Applied, Outcome, Record, Undecodable
 from workers.fold.apply import apply, bury

@@ -15,8 +15,8 @@ from contracts.webhooks.items import Item, NamedIdentifier, PayloadError
 from ops import metrics
 from ops.settings import Settings
 from storage.batch import Wanted
-from storage.identities import Lookup
 from storage.inbox import SeenKey, digest
+from storage.references import Lookup
 from storage.rows import IdentifierKey
 from workers.engine.record import Applied, Outcome, Record, Undecodable
 from workers.fold import identity

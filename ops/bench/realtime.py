@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -168,7 +168,7 @@ async def _fanout(
     accepted = await crowd.open([*clients, *((token(tenant), "*") for _ in range(AGENTS))])
     after = realtime.rss_mb
     count = int(RATE * (seconds + WARM_UP))
-    await _events(ground, tenant, contacts, count, RATE, together=TOGETHER)
+    await _events(ground, tenant, _some(contacts, count), RATE, together=TOGETHER)
     wanted = count * (1 + AGENTS)
     reports: list[dict[str, Any]] = []
     while sum(r["frames"] for r in reports) < wanted:
@@ -191,30 +191,21 @@ async def _fanout(
 
 
 async def _storm(ground: Ground, realtime: Running, crowd: Crowd, contacts: Sequence[str]) -> dict[str, Any]:
-    """The worker is killed and started again while events happen; everybody comes back with a cursor."""
+    """The worker is killed and started again while events happen; everybody comes back with the cursor of an event."""
     tenant = person(0).tenant
     await crowd.open([(token(tenant, contact), contact) for contact in contacts])
-    happening = asyncio.create_task(
-        _events(ground, tenant, contacts, int(RATE_STORM * (BACK_WITHIN + 5)), RATE_STORM)
-    )
+    commands = await _events(ground, tenant, contacts, RATE, together=TOGETHER)
+    await _until_all_came(crowd, await _expected(ground, tenant, commands, len(contacts)))
+    count = int(RATE_STORM * (BACK_WITHIN + 5))
+    happening = asyncio.create_task(_events(ground, tenant, _some(contacts, count), RATE_STORM))
     await asyncio.sleep(2)
     await realtime.restart()
     began = time.monotonic()
     while await realtime.sockets() < len(contacts):  # noqa: ASYNC110 - another process's state
         await asyncio.sleep(0.1)
     took = time.monotonic() - began
-    events = set(await happening)
-    watched = set(contacts)
-    expected: dict[str, set[str]] = {contact: set() for contact in contacts}
-    for contact, event_id in await _stored(ground, tenant, events):
-        if contact in watched:
-            expected[contact].add(event_id)
-    deadline = time.monotonic() + 30
-    while True:
-        report = await crowd.report()
-        missing = sum(len(expected[contact] - set(ids)) for contact, ids in report["ids"])
-        if not missing or time.monotonic() > deadline:
-            break
+    expected = await _expected(ground, tenant, await happening, count)
+    missing, report = await _until_all_came(crowd, expected)
     return {
         "storm_clients": len(contacts),
         "storm_back_s": round(took, 2),
@@ -224,15 +215,29 @@ async def _storm(ground: Ground, realtime: Running, crowd: Crowd, contacts: Sequ
     }
 
 
+async def _until_all_came(crowd: Crowd, expected: Mapping[str, set[str]]) -> tuple[int, dict[str, Any]]:
+    """How many of these events their clients still miss after a while, and what they report."""
+    deadline = time.monotonic() + 30
+    while True:
+        report = await crowd.report()
+        missing = sum(len(expected.get(contact, set()) - set(ids)) for contact, ids in report["ids"])
+        if not missing or time.monotonic() > deadline:
+            return missing, report
+
+
+def _some(contacts: Sequence[str], count: int) -> list[str]:
+    """So many draws."""
+    return random.Random(13).choices(contacts, k=count)
+
+
 async def _events(
-    ground: Ground, tenant: str, contacts: Sequence[str], count: int, rate: float, together: int = 1
+    ground: Ground, tenant: str, whose: Sequence[str], rate: float, together: int = 1
 ) -> list[str]:
-    """Record events for the contacts' clients at this rate, so many with a command; the ids of the commands."""
+    """Record an event for each one's client at this rate, so many with a command; the ids of the commands."""
     client = await nats.connect(ground.stack.nats_url)
-    chance = random.Random(13)
     began, tasks, ids = time.time(), set(), []
-    for n in range(0, count, together):
-        events = [_event(chance.choice(contacts), n + m) for m in range(together)]
+    for n in range(0, len(whose), together):
+        events = [_event(contact, n + m) for m, contact in enumerate(whose[n : n + together])]
         message = Envelope(envelope.new_id(), "bench", "command.timeline.record_many", {"events": events})
         await asyncio.sleep(max(0.0, began + n / rate - time.time()))
         on = subjects.command("timeline.record_many", tenant, events[0]["contact"]["id"])
@@ -257,20 +262,21 @@ def _event(contact: str, order: int) -> dict[str, Any]:
     }
 
 
-async def _stored(ground: Ground, tenant: str, caused_by: set[str]) -> list[tuple[str, str]]:
-    """Of these commands the events in the stream, as (contact, id), once all of them are there."""
-    found: list[tuple[str, str]] = []
+async def _expected(ground: Ground, tenant: str, commands: Sequence[str], count: int) -> dict[str, set[str]]:
+    """The ids of these commands' events by contact, from the stream, once so many are there."""
+    caused_by = frozenset(commands)
+    found: dict[str, set[str]] = {}
     js = ground.nats.jetstream()
     config = ConsumerConfig(
         filter_subject=f"timeline.*.{tenant}.*", ack_policy=AckPolicy.NONE, mem_storage=True
     )
     made = await js.add_consumer("EVENTS", config)
     subscription = await js.pull_subscribe_bind(consumer=made.name, stream="EVENTS")
-    while len(found) < len(caused_by):
+    while sum(map(len, found.values())) < count:
         for message in await subscription.fetch(500, timeout=30):
             event = orjson.loads(message.data)
             if event["causationid"] in caused_by:
-                found.append((event["data"]["contact_id"], event["id"]))
+                found.setdefault(event["data"]["contact_id"], set()).add(event["id"])
     await subscription.unsubscribe()
     return found
 

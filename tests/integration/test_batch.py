@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from storage import identities, inbox
+from storage import copy, identities, inbox
 from storage.batch import Changes, persist
 from storage.errors import Restart
 from storage.inbox import SeenKey
@@ -244,10 +244,10 @@ async def test_message_ids_are_taken_in_one_order_whatever_partitions_they_lie_i
     at = await office.connection.fetchval("select now()")
     for transaction in transactions:
         await transaction.start()
-    await inbox.record(three.connection, keys(z), at)
-    first = asyncio.create_task(inbox.record(one.connection, keys(a, b, z), at))
+    await copy.insert(three.connection, inbox.rows(keys(z), at))
+    first = asyncio.create_task(copy.insert(one.connection, inbox.rows(keys(a, b, z), at)))
     await _until_waiting(office, one)
-    second = asyncio.create_task(inbox.record(two.connection, keys(a, b, c), at))
+    second = asyncio.create_task(copy.insert(two.connection, inbox.rows(keys(a, b, c), at)))
     await _until_waiting(office, two)
     await transactions[2].rollback()
     await first
@@ -263,7 +263,7 @@ async def _digests(office: Office, connection: asyncpg.Connection) -> list[async
     await transaction.start()
     at = await connection.fetchval("select now()")
     found = [inbox.digest("probe", str(n)) for n in range(200)]
-    await inbox.record(connection, {SeenKey(office.tenant, d): "{}" for d in found}, at)
+    await copy.insert(connection, inbox.rows({SeenKey(office.tenant, d): "{}" for d in found}, at))
     rows = await connection.fetch(
         "select digest, tableoid::int from inbox_messages where tenant_id = $1 order by digest",
         office.tenant,

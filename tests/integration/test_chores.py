@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from ops.settings import DatabaseSettings
-from storage import inbox, outbox, timeline
+from storage import copy, inbox, outbox, timeline
 from tests.helpers import months, seed
 from tests.helpers.months import TENANT
 from tests.helpers.outgoing import append, event, settings
@@ -41,9 +41,8 @@ async def test_all_that_is_to_do(
         await seed.event(writer, TENANT, uuid.uuid4(), 1, created_at=created)
     for _ in range(3):
         await seed.event(writer, TENANT, uuid.uuid4(), 1, expires_at=long_ago)
-    await inbox.record(
-        writer, {inbox.SeenKey(TENANT, bytes(15) + bytes([n])): "{}" for n in range(4)}, long_ago
-    )
+    outcomes = {inbox.SeenKey(TENANT, bytes(15) + bytes([n])): "{}" for n in range(4)}
+    await copy.insert(writer, inbox.rows(outcomes, long_ago))
     for n in range(6):
         await append(writer, [event(0, n)])
     await writer.execute("update outbox set published_at = now() - interval '3 days' where id <= 3")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from storage import retention, timeline
+from storage import copy, retention, timeline
 from storage.ids import uuid7
 from storage.postgres import READER, WRITER, connect
 from storage.rows import TimelineEvent
@@ -164,7 +164,7 @@ async def test_a_month_that_is_in_use_stays_until_the_next_time(
         await owner.execute("select from contact_events limit 1")
         with pytest.raises(asyncpg.LockNotAvailableError):
             await asyncio.wait_for(retention.drop_month(writer, KEPT), 5)
-        await asyncio.wait_for(timeline.insert_events(writer, [inserting]), 5)
+        await asyncio.wait_for(copy.insert(writer, timeline.rows([inserting])), 5)
     assert await dropped(writer) == [months.name(20)]
     assert await ids(owner) == {inserting.id}
 
@@ -199,7 +199,7 @@ async def test_nobody_who_writes_meanwhile_loses_anything(
         for connection in connections:
             events = [event() for _ in range(50)]
             async with connection.transaction():
-                await timeline.insert_events(connection, events)
+                await copy.insert(connection, timeline.rows(events))
             written.update(each.id for each in events)
 
     async with beside(write, 0):

@@ -13,9 +13,9 @@ from typing import Any
 
 from storage.batch import Changes, Loaded
 from storage.contacts import ContactKey
-from storage.identities import Lookup
 from storage.ids import uuid7
 from storage.inbox import SeenKey
+from storage.references import Lookup
 from storage.rows import (
     Consent,
     Contact,
