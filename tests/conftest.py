@@ -160,7 +160,7 @@ async def search_index(elasticsearch: Elasticsearch, request: pytest.FixtureRequ
     label = re.sub(r"[^a-z0-9]+", "-", request.module.__name__.rpartition(".")[2].lower())
     name = f"{label[:40]}-{secrets.token_hex(4)}"
     yield name
-    client = connect(elasticsearch.url)
+    client = connect(elasticsearch.url).options(request_timeout=60)
     for index in await client.indices.get(index=f"{name}*", expand_wildcards="all"):
         await client.indices.delete(index=index)
     await client.close()

@@ -26,7 +26,7 @@ class Index:
         self.url = url
         self.alias = f"test-{uuid.uuid4().hex[:12]}"
         self.name = f"{self.alias}-1"
-        self._client = connect(url)
+        self._client = connect(url).options(request_timeout=60)
 
     async def make(self) -> None:
         aliases: dict[str, dict[str, str]] = {self.alias: {}, bulk.write_alias(self.name): {}}

@@ -67,7 +67,7 @@ async def ground(
         "incomplete_since = null"
     )
     await made_anew(nats)
-    search = connect_search(elasticsearch.url)
+    search = connect_search(elasticsearch.url).options(request_timeout=60)
     number = next(_numbers)
     ground = Ground(
         writing,
@@ -102,7 +102,7 @@ async def shelf(
         "incomplete_since = null"
     )
     writer, other = await connect(database, WRITER), await connect(database, WRITER)
-    search = connect_search(elasticsearch.url)
+    search = connect_search(elasticsearch.url).options(request_timeout=60)
     yield Shelf(database, writer, other, search, f"{search_index}-{next(_numbers)}")
     for connection in (writer, other):
         connection.terminate()
