@@ -15,13 +15,16 @@ from typing import Any
 import asyncpg
 import nats as nats_client
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 from nats.aio.client import Client
 
-from ops.devstack import Devstack, ElasticsearchServer, NatsServer
+from ops.devstack import Devstack, ElasticsearchServer, NatsServer, process
 from ops.devstack.elasticsearch import NotInstalled, prepare
 from storage.migrate import migrate
 from storage.postgres import with_database
-from storage.search.elastic.connection import check, connect
+from storage.search.elastic.connection import Unavailable, check, connect
+from tests.eventually import eventually
 
 _numbers = itertools.count(1)
 
@@ -31,6 +34,17 @@ MUST_NOT_SKIP = "ROLLCALL_TESTS_MUST_NOT_SKIP"
 
 # A JVM of a few seconds' life spends most of them on compiling what it will not run again.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+# Property tests are judged by what they find, not by how long this machine took.
+hypothesis.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis.load_profile("unhurried")
+
+# Of the processes that share the tests, each draws ports of its own: two could draw one that neither has bound yet.
+_number, _count = (
+    int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")),
+    int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
+)
+process._given.update(port for port in range(20_000, 32_001) if port % _count != _number % _count)
 
 
 def database_name(label: str) -> str:
@@ -123,7 +137,14 @@ async def elasticsearch(
     try:
         client = connect(url)
         try:
-            found = Elasticsearch(url, await check(client))
+
+            async def version() -> str | None:
+                """One that has just begun may take longer than whoever asks would wait."""
+                with contextlib.suppress(Unavailable):
+                    return await check(client)
+                return None
+
+            found = Elasticsearch(url, await eventually(version, timeout=60, what="Elasticsearch answers"))
         finally:
             await client.close()
         request.config.stash[NOTES]["elasticsearch"] = f"elasticsearch {found.version} ({origin})"
@@ -139,7 +160,7 @@ async def search_index(elasticsearch: Elasticsearch, request: pytest.FixtureRequ
     label = re.sub(r"[^a-z0-9]+", "-", request.module.__name__.rpartition(".")[2].lower())
     name = f"{label[:40]}-{secrets.token_hex(4)}"
     yield name
-    client = connect(elasticsearch.url)
+    client = connect(elasticsearch.url).options(request_timeout=60)
     for index in await client.indices.get(index=f"{name}*", expand_wildcards="all"):
         await client.indices.delete(index=index)
     await client.close()

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 async def eventually(
-    predicate: Callable[[], T | Awaitable[T]], timeout: float = 10, interval: float = 0.02, what: str = ""
+    predicate: Callable[[], T | Awaitable[T]], timeout: float = 30, interval: float = 0.02, what: str = ""
 ) -> T:
     """Poll until the predicate (plain or async) answers something true, and return that.
 

@@ -23,7 +23,7 @@ async def browser(request: pytest.FixtureRequest) -> AsyncIterator[Browser]:
 @pytest.fixture(scope="session")
 async def realm() -> AsyncIterator[Realm]:
     """A fleet whose realtime worker answers pings quickly, so that a dead one is noticed quickly."""
-    async with Realm.open(ROLLCALL_REALTIME_HEARTBEAT_S="2") as realm:
+    async with Realm.open(ROLLCALL_REALTIME_HEARTBEAT_S="4") as realm:
         yield realm
 
 

@@ -46,6 +46,7 @@ async def test_a_worker_that_hangs_is_noticed(screen: Screen, realm: Realm):
     contact = await realm.contact(tenant)
     await screen.sign_in(realm.agent(tenant), f"#contact={contact}")
     await screen.until_equal(tenant, contact)
+    screen.page.lost = True
     worker = realm.worker
     worker.signal(signal.SIGSTOP)
     try:

@@ -67,7 +67,7 @@ async def test_expired_events_go(screen: Screen, realm: Realm):
     contact = await realm.contact(tenant)
     await screen.sign_in(realm.agent(tenant), f"#contact={contact}")
     await screen.until_equal(tenant, contact)
-    at = await screen.page.run("return new Date(Date.now() + 1500).toISOString()")
+    at = await screen.page.run("return new Date(Date.now() + 5000).toISOString()")
     await realm.record(tenant, contact, "short", expires_at=at)
     await screen.page.until(f"{ROWS}.length === 2", "it came")
     await screen.page.until(f"{ROWS}.length === 1", "it went")

@@ -72,7 +72,7 @@ async def test_a_token_that_expires_ends_it(screen: Screen, realm: Realm):
     """And nothing that it let one see stays on the page."""
     tenant = realm.tenant()
     contact = await realm.contact(tenant, first_name="A secret", email="secret@example.com", tags=["secret"])
-    await screen.sign_in(realm.agent(tenant, seconds=8, sub="user:of-this-tenant"))
+    await screen.sign_in(realm.agent(tenant, seconds=12, sub="user:of-this-tenant"))
     await screen.search("", "A secret")
     await screen.show(contact)
     await realm.record(tenant, contact, "a secret of the tenant's")
@@ -85,10 +85,10 @@ async def test_a_token_that_expires_ends_it(screen: Screen, realm: Realm):
 async def test_where_nobody_can_sign_a_ticket_is_good_for_one_socket(
     screen: Screen, realm: Realm, tmp_path: Path
 ):
-    given = await link(realm, realm.agent(realm.tenant()))
     here = realm.http
     worker = await realm.without_secret(tmp_path)
-    await screen.page.go(given.replace(here, worker.http))
+    ticket = await realm.ticket(realm.agent(realm.tenant()), here)
+    await screen.page.go(f"{worker.http}/#ticket={ticket}")
     await screen.until_in()
     assert await screen.page.run("return sessionStorage.length") == 0
     assert await screen.page.run("return document.getElementById('csv').disabled")

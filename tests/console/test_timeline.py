@@ -167,8 +167,12 @@ async def test_a_contacts_client_has_its_own_timeline_alone(screen: Screen, real
     await screen.until_equal(tenant, own, "client")
     assert await screen.titles() == ["live", "waited"]
     await screen.page.until("!document.querySelector('#timeline > [data-unread]')", "all of it is read")
-    seen = await realm.timeline(tenant, own, visible_to="client")
-    assert all(event["delivered_at"] and event["read_at"] for event in seen)
+
+    async def read() -> bool:
+        seen = await realm.timeline(tenant, own, visible_to="client")
+        return all(event["delivered_at"] and event["read_at"] for event in seen)
+
+    await eventually(read, timeout=WITHIN, interval=0.1, what="it was told of all of it")
     assert await screen.page.text("#contact-name") == "Your timeline"
     for hidden in ("#search", "#contacts", "#views", "#feed"):
         assert not await screen.page.text(hidden), hidden

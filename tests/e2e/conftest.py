@@ -28,12 +28,12 @@ class Caller:
         subscription = await self.client.subscribe(inbox, max_msgs=1)
         headers = {**draft.headers, "Rollcall-Reply-To": inbox}
         await self.client.jetstream().publish(draft.subject, draft.body, headers=headers)
-        result = json.loads((await subscription.next_msg(timeout=15)).data)
+        result = json.loads((await subscription.next_msg(timeout=60)).data)
         assert draft.id in (None, result["causationid"])
         return result["data"]
 
     async def query(self, name: str, tenant: str, **data: Any) -> dict[str, Any]:
-        answer = await self.client.request(f"query.{name}.{tenant}", json.dumps(data).encode(), timeout=10)
+        answer = await self.client.request(f"query.{name}.{tenant}", json.dumps(data).encode(), timeout=30)
         return json.loads(answer.data)
 
 
@@ -43,7 +43,7 @@ async def caller() -> AsyncIterator[Caller]:
     fleet = await up("--ephemeral")
     client = await nats.connect(fleet.line["nats_url"])
     yield Caller(client)
-    await asyncio.wait_for(client.close(), 5)
+    await asyncio.wait_for(client.close(), 30)
     await fleet.end()
 
 

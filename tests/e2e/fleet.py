@@ -34,7 +34,7 @@ class Running:
 
     async def end(self) -> int:
         self.process.terminate()
-        return await asyncio.wait_for(self.process.wait(), 40)
+        return await asyncio.wait_for(self.process.wait(), 90)
 
 
 async def up(*arguments: str, **variables: str) -> Running:
@@ -46,6 +46,6 @@ async def up(*arguments: str, **variables: str) -> Running:
         preexec_fn=die_with_parent(os.getpid(), signal.SIGTERM),
     )
     assert process.stdout is not None
-    line = await asyncio.wait_for(process.stdout.readline(), 90)
+    line = await asyncio.wait_for(process.stdout.readline(), 180)
     assert line, "the fleet did not start; what it said is on stderr"
     return Running(process, orjson.loads(line))

@@ -18,6 +18,7 @@ from ops.devstack.nats import CONFIG, NatsServer
 from ops.devstack.process import running
 from ops.probe import get
 from ops.samples.providers import form, twilio_message, whatsapp_message
+from ops.supervisor import PAUSE
 from tests.e2e.fleet import up
 from tests.eventually import eventually
 from tests.helpers.forked import CLEAN, rollcall
@@ -73,13 +74,14 @@ async def test_a_dead_worker_is_back_under_its_key_and_port(fleet):
     for _ in range(8):  # however often, and however soon after its start
         os.kill(pid, signal.SIGKILL)
         killed.add(pid)
-        pid = await eventually(back, 2)
+        pid = await eventually(back)
 
     async def ready():
         status, _ = await get(f"{fleet.line['http']['inbox/1']}/readyz")
         return status == 200
 
-    await eventually(ready, 10)
+    await eventually(ready, 60)
+    assert PAUSE < 2  # seconds that are promised; what else passes is the machine's
 
 
 async def test_send_and_query(fleet):
@@ -458,5 +460,5 @@ async def test_a_signal_ends_everything(number):
     started = [child.pid for child in psutil.Process(found.process.pid).children(recursive=True)]
     assert len(started) > len(FLEET) + 2
     found.process.send_signal(number)
-    assert await asyncio.wait_for(found.process.wait(), 40) == 0
+    assert await asyncio.wait_for(found.process.wait(), 90) == 0
     assert [pid for pid in started if running(pid)] == []

@@ -44,7 +44,7 @@ async def test_a_fleet_with_an_elasticsearch_of_its_own():
         assert {"indexer/0", "indexer/1"} <= fleet.line["pids"].keys()
         sent = await fleet.rollcall("send", "contact.create", "--tenant", "acme", "--data", ADA)
         assert sent.code == 0, sent
-        assert await eventually(lambda: searched(fleet, "elasticsearch"), 30) == ["Ada Müller"]
+        assert await eventually(lambda: searched(fleet, "elasticsearch"), 90) == ["Ada Müller"]
         url = fleet.line["elasticsearch_url"]
         seen = await fleet.rollcall("doctor", "--json", ELASTICSEARCH_URL=url)
         assert seen.code == 0, seen
@@ -56,7 +56,7 @@ async def test_a_fleet_with_an_elasticsearch_of_its_own():
         assert await eventually(lambda: searched(fleet, "postgres")) == ["Ada Müller"]
         status, body = await get(f"{fleet.line['http']['queries/0']}/readyz")
         assert (status, orjson.loads(body)["status"]) == (200, "degraded")
-        assert await eventually(lambda: searched(fleet, "elasticsearch"), 60) == ["Ada Müller"]
+        assert await eventually(lambda: searched(fleet, "elasticsearch"), 120) == ["Ada Müller"]
         server = server_of(fleet)
     finally:
         assert await fleet.end() == 0
@@ -70,7 +70,7 @@ async def test_a_given_elasticsearch_is_used_and_left_running(elasticsearch, sea
         assert fleet.line["elasticsearch_url"] == elasticsearch.url
         sent = await fleet.rollcall("send", "contact.create", "--tenant", "acme", "--data", ADA)
         assert sent.code == 0, sent
-        assert await eventually(lambda: searched(fleet, "elasticsearch"), 30) == ["Ada Müller"]
+        assert await eventually(lambda: searched(fleet, "elasticsearch"), 90) == ["Ada Müller"]
     finally:
         assert await fleet.end() == 0
     status, _ = await get(elasticsearch.url)

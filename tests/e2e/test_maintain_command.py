@@ -65,7 +65,7 @@ async def test_of_two_at_once_one_works_and_the_other_says_so(
                 "select exists (select from pg_locks where not granted and relation = 'outbox'::regclass)"
             )
 
-        await eventually(waits, 30, what="the first is in the middle of it")
+        await eventually(waits, 60, what="the first is in the middle of it")
         second = await rollcall("maintain", "--json", environment=environment)
         third = await rollcall("maintain", environment=environment)
     assert (second.code, second.json) == (0, {"ran": False, "problems": []})

@@ -197,7 +197,7 @@ async def test_a_person_sees_a_bar_with_rate_and_time_left(desk: Desk):
             ended.set()
 
     loop.add_reader(ours, read)
-    await asyncio.wait_for(ended.wait(), 60)
+    await asyncio.wait_for(ended.wait(), 120)
     assert await process.wait() == 0
     os.close(ours)
     shown = seen.decode()

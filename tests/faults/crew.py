@@ -18,8 +18,8 @@ from tests.eventually import eventually
 from tests.helpers.forked import ROOT, Forked
 from tests.helpers.http import plain
 
-READY_WITHIN = 30
-EXIT_WITHIN = 20
+READY_WITHIN = 60
+EXIT_WITHIN = 40
 
 
 @dataclass
@@ -46,14 +46,14 @@ class Process:
     async def readiness(self) -> tuple[int, str]:
         """Status code and text of /readyz; 0 where nothing answers."""
         try:
-            async with plain(timeout=2) as client:
+            async with plain(timeout=10) as client:
                 answer = await client.get(f"{self.http}/readyz")
         except httpx.HTTPError as error:
             return 0, repr(error)
         return answer.status_code, answer.text
 
     async def metrics(self) -> str:
-        async with plain(timeout=2) as client:
+        async with plain(timeout=10) as client:
             return (await client.get(f"{self.http}/metrics")).text
 
     async def until_ready(self) -> None:

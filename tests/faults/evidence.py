@@ -56,7 +56,7 @@ async def stored(client: Client, stream: str, *filters: str) -> AsyncIterator[Ms
     left = info.num_pending
     while left:
         try:
-            batch = await subscription.fetch(min(500, left), timeout=10)
+            batch = await subscription.fetch(min(500, left), timeout=30)
         except NatsTimeoutError:
             raise AssertionError(f"{stream}: {left} messages were not delivered") from None
         for message in batch:
@@ -146,7 +146,7 @@ async def gather(client: Client, dsn: str, tenants: list[str]) -> Evidence:
 
 
 async def ask(client: Client, name: str, tenant: str, **data: Any) -> dict[str, Any]:
-    answer = await client.request(f"query.{name}.{tenant}", json.dumps(data).encode(), timeout=10)
+    answer = await client.request(f"query.{name}.{tenant}", json.dumps(data).encode(), timeout=30)
     found = json.loads(answer.data)
     assert found["success"], found
     return found

@@ -20,18 +20,19 @@ from nats.js.errors import NotFoundError
 from ops.devstack import Devstack
 from tests.eventually import eventually
 from tests.faults.compare import Verdict, compare, invariants
-from tests.faults.crew import Crew
+from tests.faults.crew import EXIT_WITHIN, Crew, Process
 from tests.faults.evidence import PARTITIONED, RESULTS, Evidence, gather
 from tests.faults.traffic import Traffic
 from tests.helpers.forked import CLEAN, rollcall
-from tests.model.build import Draft
+from tests.model.build import Draft, command, neutral
 from tests.model.decode import Accepted
 from tests.model.fold import Model
 
 LEASE_SECONDS = 1.5
 PROBE_SECONDS = 5  # how often a stopped worker tries again
 WINDOW = 200  # publishes awaiting their acknowledgement
-SETTLE_WITHIN = 45
+SETTLE_WITHIN = 90
+PATIENCE = 30  # seconds until a publish counts as lost: a second try is a second message
 Poison = Callable[[Accepted], bool]
 CREW = ("inbox", "contacts", "relay", "queries")
 
@@ -86,28 +87,32 @@ class Stage:
         return [Traffic(self.tenant(label), seed=n, people=people, steps=steps) for n in range(tenants)]
 
     async def publish(
-        self, drafts: Sequence[Draft], rate: float | None = None, load: Load | None = None
+        self,
+        drafts: Sequence[Draft],
+        rate: float | None = None,
+        load: Load | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         """Publish in order, each until the broker has accepted it; ``rate`` is messages per second at most."""
         load = load or Load([])
         started = time.monotonic()
         pending: set[asyncio.Task[None]] = set()
         for number, draft in enumerate(drafts):
-            pending.add(asyncio.create_task(self._publish(draft, load)))
+            pending.add(asyncio.create_task(self._publish(draft, load, patience)))
             if len(pending) >= WINDOW:
                 _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             if rate and (wait := started + number / rate - time.monotonic()) > 0:
                 await asyncio.sleep(wait)  # the pace of the input, not a wait for an outcome
         await asyncio.gather(*pending)
 
-    async def _publish(self, draft: Draft, load: Load) -> None:
+    async def _publish(self, draft: Draft, load: Load, patience: float) -> None:
         js = self.client.jetstream()
         while True:
             # Each try has a result of its own: one that the broker took and did not confirm is a message like any other.
             reply = f"result.{_tenant(draft)}.r{next(self._replies)}"
             headers = {**draft.headers, "Rollcall-Reply-To": reply} if draft.id else draft.headers
             try:
-                ack = await js.publish(draft.subject, draft.body, timeout=2, headers=headers)
+                ack = await js.publish(draft.subject, draft.body, timeout=patience, headers=headers)
             except (TimeoutError, NatsError, OSError):
                 await asyncio.sleep(0.05)  # a producer's own retry; the broker may have it already
                 continue
@@ -115,11 +120,28 @@ class Stage:
             load.progress.set()
             return
 
-    def load(self, drafts: Sequence[Draft], rate: float | None = None) -> Load:
+    def load(self, drafts: Sequence[Draft], rate: float | None = None, patience: float = PATIENCE) -> Load:
         """Publish in the background."""
         load = Load(drafts)
-        load.task = asyncio.create_task(self.publish(drafts, rate, load))
+        load.task = asyncio.create_task(self.publish(drafts, rate, load, patience))
         return load
+
+    async def until_killed(self, doomed: Process, load: Load, tenant: str) -> int:
+        """Wait for the end at a failpoint; the exit code. A worker that is slow reads so much at once that the load alone may be
+        too few batches to get there: so more follows, a little at a time.
+        """
+        dying = asyncio.create_task(doomed.until_dead(EXIT_WITHIN))
+        for number in itertools.count():
+            await asyncio.wait({dying}, timeout=2)
+            if dying.done():
+                return await dying
+            person = f"+49152909{number:05}"
+            more = [
+                neutral(tenant, f"more{number}", person, message_id=f"more{number}"),
+                command("contact.upsert", tenant, f"more{number}", {"external_id": f"more{number}"}),
+            ]
+            await self.publish(more, load=load)
+        raise AssertionError
 
     async def prologue(self, *traffic: Traffic) -> None:
         """Apply what must be there before the traffic begins."""
@@ -157,7 +179,7 @@ class Stage:
         wanted = await self._positions(tenants)
 
         async def settled() -> bool:
-            connection = await asyncpg.connect(self.dsn, timeout=5)
+            connection = await asyncpg.connect(self.dsn, timeout=30)
             try:
                 rows = await connection.fetch("select stream, partition, sequence from cursors")
                 waiting = await connection.fetchval(
@@ -187,7 +209,7 @@ class Stage:
                 subscription = await js.pull_subscribe_bind(consumer=info.name, stream=stream)
                 left = info.num_pending or 0
                 while left:
-                    for message in await subscription.fetch(min(500, left), timeout=10):
+                    for message in await subscription.fetch(min(500, left), timeout=30):
                         tokens = message.subject.split(".")
                         assert len(tokens) == PARTITIONED[stream]
                         last[stream, int(tokens[1])] = message.metadata.sequence.stream
@@ -255,11 +277,11 @@ class Load:
         """Wait until so many are acknowledged."""
         while len(self.acknowledged) < count:
             self.progress.clear()
-            await asyncio.wait_for(self.progress.wait(), 30)
+            await asyncio.wait_for(self.progress.wait(), 60)
 
     async def finish(self) -> None:
         if self.task is not None:
-            await asyncio.wait_for(self.task, 60)
+            await asyncio.wait_for(self.task, 120)
 
 
 def report(fault: str, verdict: Verdict, in_flight: int) -> None:

@@ -40,11 +40,11 @@ async def test_outcome_of_a_commit_is_unknown(stage: Stage, worker: str, what):
             proxy.arm_commit(what, of=b"contact_events")
             third = drafts[len(drafts) * part // 3 : len(drafts) * (part + 1) // 3]
             load.task = asyncio.create_task(stage.publish(third, 500, load))
-            assert await asyncio.to_thread(proxy.reached.wait, 20), "no COMMIT came by"
+            assert await asyncio.to_thread(proxy.reached.wait, 60), "no COMMIT came by"
             before = await _committed(stage, worker)
             in_flight = max(in_flight, await stage.in_flight(load, tenants))
             proxy.proceed()
-            assert await asyncio.to_thread(proxy.cut.wait, 20)
+            assert await asyncio.to_thread(proxy.cut.wait, 60)
             there = await _committed(stage, worker) > before
             assert there == (what == "answer")
             proxy.release()
@@ -69,7 +69,7 @@ async def test_bus_connection_cut_in_the_middle(stage: Stage, worker: str):
         await load.finish()  # a backlog, so that pulls are full
         proxy.arm_bytes(40_000 if worker != "relay" else 6_000)
         process = await stage.crew.start(worker, ROLLCALL_NATS_URL=proxy.url, wait=False)
-        assert await asyncio.to_thread(proxy.cut.wait, 20), "nothing was read"
+        assert await asyncio.to_thread(proxy.cut.wait, 60), "nothing was read"
         in_flight = await stage.in_flight(load, tenants)
         rest = stage.load(drafts[len(drafts) // 2 :], rate=600)
         for part in range(1, 4):

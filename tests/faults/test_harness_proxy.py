@@ -34,12 +34,12 @@ async def test_commit_is_cut(database: str, what, rows: int):
                 await connection.execute("insert into proxied values (1)")
 
         inserting = asyncio.create_task(insert())
-        assert await asyncio.to_thread(proxy.reached.wait, 5)
+        assert await asyncio.to_thread(proxy.reached.wait, 30)
         assert await _count(database) == 0
         proxy.proceed()
         with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError)):
             await inserting
-        assert await asyncio.to_thread(proxy.cut.wait, 5)
+        assert await asyncio.to_thread(proxy.cut.wait, 30)
         proxy.release()
         assert await _count(database) == rows
         assert await _count(proxy.url) == rows  # later connections pass
@@ -60,7 +60,7 @@ async def test_every_connection_is_cut(database: str):
         assert proxy.cut_all() == 3
         for connection in connections:
             with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError)):
-                await asyncio.wait_for(connection.fetchval("select 1"), 5)
+                await connection.fetchval("select 1")
 
 
 def test_frames_come_in_any_pieces():

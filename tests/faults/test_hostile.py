@@ -167,9 +167,9 @@ async def test_subjects_outside_every_partition(stage: Stage):
         return True
 
     try:
-        await eventually(buried, timeout=20, what="every stray is a dead letter")
+        await eventually(buried, timeout=60, what="every stray is a dead letter")
         for _ in subjects:
-            told = json.loads((await results.next_msg(timeout=10)).data)
+            told = json.loads((await results.next_msg(timeout=30)).data)
             assert (told["data"]["status"], told["data"]["code"]) == ("dead", "bad_subject")
             assert (told["causationid"], "tenantid" in told) == (draft.id, False)
     finally:

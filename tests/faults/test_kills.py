@@ -28,7 +28,7 @@ async def test_failpoint(stage: Stage, worker: str, point: str):
     await stage.crew.dismiss(*stage.crew.alive(worker))
     doomed = await stage.crew.start(worker, ROLLCALL_FAILPOINT=point)
     load = stage.load(mains(traffic), rate=500)
-    assert await doomed.until_dead() == -signal.SIGKILL
+    assert await stage.until_killed(doomed, load, tenants[0]) == -signal.SIGKILL
     in_flight = await stage.in_flight(load, tenants)
     await stage.crew.ensure(*CREW)
     await stage.judge(f"kill -9 {worker} at {point}", load, tenants, in_flight=in_flight)

@@ -74,7 +74,7 @@ async def test_nothing_but_poison(stage: Stage):
         assert code == 503, text
         return "handlers fail" in text
 
-    await eventually(stopped, timeout=20, what="the breaker opens and says so")
+    await eventually(stopped, timeout=60, what="the breaker opens and says so")
     buried = await dead(stage, *tenants)
     assert buried < 300, "the world was dead-lettered"
     in_flight = await stage.in_flight(load, tenants)
@@ -102,7 +102,7 @@ async def test_one_bad_tenant(stage: Stage):
     async def named() -> bool:
         return f"tenant {bad}" in (await process.readiness())[1]
 
-    await eventually(named, timeout=20, what="readyz names the bad tenant")
+    await eventually(named, timeout=60, what="readyz names the bad tenant")
     healthy = stage.load(texts(good, 400, "650", poison=set()))
     await healthy.finish()
 
@@ -113,8 +113,8 @@ async def test_one_bad_tenant(stage: Stage):
         finally:
             await connection.close()
 
-    await eventually(most_of_it, timeout=20, what="the other tenant goes on")
-    assert await named()
+    await eventually(most_of_it, timeout=60, what="the other tenant goes on")
+    await eventually(named, what="it still does, unless its partitions have just changed hands")
     in_flight = await stage.in_flight(load, [bad])
     await stage.crew.dismiss(process)
     await stage.crew.ensure("inbox")

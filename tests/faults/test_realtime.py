@@ -18,6 +18,7 @@ from contracts.subjects import EVENTS
 from tests.eventually import eventually
 from tests.faults.crew import Process
 from tests.helpers.follower import Follower, Keeps
+from tests.helpers.logs import once_free
 from tests.helpers.realm import Realm
 from workers.jetstream import api
 from workers.realtime import stored
@@ -100,7 +101,7 @@ class Scene:
         def enough() -> bool:
             return all(len(agent.events) >= least for agent, least in zip(self.agents, wanted, strict=True))
 
-        await eventually(enough, timeout=40, what=f"{more} more events")
+        await eventually(enough, timeout=90, what=f"{more} more events")
 
     async def end(self) -> None:
         assert self._happening is not None
@@ -142,7 +143,7 @@ class Scene:
             return [e["sequence"] for e in follower.of(contact)]
 
         with contextlib.suppress(AssertionError):
-            await eventually(lambda: len(got()) >= wanted, timeout=15)
+            await eventually(lambda: len(got()) >= wanted)
         return got()
 
 
@@ -247,10 +248,10 @@ async def test_the_stream_is_deleted_and_made_anew(realm: Realm):
         client = realm.stage.client
         before = await stored.state(client)
         await api(client, f"STREAM.DELETE.{EVENTS.name}")
-        await declare(client)
+        await once_free(lambda: declare(client))
         await eventually(
             lambda: all(any(r["reason"] == "stream_reset" for r in f.resyncs) for f in played.followers),
-            timeout=30,
+            timeout=60,
             what="everybody is told",
         )
         assert (await stored.state(client)).created != before.created

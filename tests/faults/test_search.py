@@ -22,7 +22,7 @@ from storage.search.elastic.connection import connect as connect_search
 from tests.eventually import eventually
 from tests.faults.crew import Process
 from tests.faults.stage import CREW, Load, Stage, mains
-from tests.helpers.front import Forward, Front
+from tests.helpers.front import Forward, Front, cut
 from workers.jetstream import Refused
 from workers.lag import waiting
 
@@ -65,7 +65,7 @@ class Index:
             assert found, self.told()
             return found
 
-        return await eventually(live, timeout=30, interval=0.1, what="there is a live index")
+        return await eventually(live, timeout=90, interval=0.1, what="there is a live index")
 
     async def other_than(self, live: str | None) -> None:
         """Wait until another index is live."""
@@ -73,7 +73,7 @@ class Index:
         async def anew() -> bool:
             return (await self.state()).live not in (None, live)
 
-        await eventually(anew, timeout=40, interval=0.1, what="another index is live")
+        await eventually(anew, timeout=90, interval=0.1, what="another index is live")
 
     async def ask(self) -> None:
         """For a rebuild of everything."""
@@ -103,7 +103,7 @@ class Index:
             assert not rebuilding, f"{rebuilding} rebuilds have not ended\n{self.told()}"
             return True
 
-        await eventually(resting, timeout=45, interval=0.1, what="everything is indexed")
+        await eventually(resting, timeout=90, interval=0.1, what="everything is indexed")
 
     async def kept(self) -> None:
         """Once nothing is on its way, the index holds what the database holds."""
@@ -186,8 +186,10 @@ async def test_elasticsearch_killed_under_a_bulk_and_restarted(stage: Stage, ind
         await load.reached(len(load.drafts) * part // 4)
         killed.clear()
         index.front.rules.append(kill_under)
-        await asyncio.wait_for(killed.wait(), 20)
+        await asyncio.wait_for(killed.wait(), 60)
+        index.front.always = cut  # or all of it could pass before the next one is to die
         await asyncio.to_thread(index.server.start)
+    index.front.always = None
     in_flight = await stage.in_flight(load, tenants)
     await stage.judge("kill -9 elasticsearch under a bulk, twice", load, tenants, in_flight=in_flight)
     await index.kept()
@@ -208,7 +210,7 @@ async def test_elasticsearch_away(stage: Stage, index: Index):
         code, text = await indexer.readiness()
         return code == 200 and "what changes waits to be indexed" in text
 
-    await eventually(degraded, timeout=20, interval=0.1, what="the indexer says that it cannot work")
+    await eventually(degraded, timeout=60, interval=0.1, what="the indexer says that it cannot work")
     for name in CREW:
         for process in stage.crew.alive(name):
             assert (await process.readiness())[0] == 200
@@ -239,7 +241,7 @@ async def test_an_indexer_killed_in_a_batch(stage: Stage, index: Index, point: s
     load, tenants = await begin(stage, "batch", people=30)
     await load.finish()
     doomed = await index.indexer(wait=False, ROLLCALL_FAILPOINT=point)
-    assert await doomed.until_dead(30) == -signal.SIGKILL
+    assert await doomed.until_dead(60) == -signal.SIGKILL
     held = (await waiting(stage.client)).oldest
     assert held is not None
     await index.indexer()
@@ -285,7 +287,7 @@ async def test_an_indexer_killed_in_a_rebuild(stage: Stage, index: Index):
         await until
 
     await index.ask()
-    await write(asyncio.create_task(doomed.until_dead()))
+    await write(asyncio.create_task(doomed.until_dead(60)))
     assert doomed.exit_code == -signal.SIGKILL
     await index.indexer()
     await write(asyncio.create_task(index.other_than(live)))

@@ -22,8 +22,13 @@ async def test_a_stream_made_anew_under_a_running_worker(stage: Stage):
     )
     js = stage.client.jetstream()
     await js.delete_stream("WEBHOOK")
-    ran = await rollcall("streams", environment=stage.crew.environment)
-    assert ran.code == 0, ran.stderr
+
+    async def made_anew() -> bool:  # the broker refuses while it removes the files of the old one
+        ran = await rollcall("streams", environment=stage.crew.environment)
+        assert ran.code == 0, ran.stderr
+        return True
+
+    await eventually(made_anew, what="the stream is made")
     (worker,) = stage.crew.alive("inbox")
 
     async def says_so() -> bool:
@@ -37,7 +42,7 @@ async def test_a_stream_made_anew_under_a_running_worker(stage: Stage):
     await stage.publish([draft for draft in second[0].prologue if draft.subject.startswith("command")])
     load = stage.load(mains(second))
     await load.finish()
-    await eventually(says_so, timeout=20, what="the worker is unready and names the stream")
+    await eventually(says_so, timeout=60, what="the worker is unready and names the stream")
     assert await timeline_rows(stage, tenant, "general") == 0, "read a stream that nobody adopted"
     in_flight = await stage.in_flight(load, [tenant])
     ran = await rollcall("streams", "adopt", environment=stage.crew.environment)
@@ -65,7 +70,7 @@ async def _killed_between_publish_and_mark(stage: Stage) -> None:
     await stage.crew.dismiss(*stage.crew.alive("relay"))
     doomed = await stage.crew.start("relay", ROLLCALL_FAILPOINT="between_publish_and_mark:3")
     load = stage.load(mains(traffic), rate=500)
-    assert await doomed.until_dead() == -signal.SIGKILL
+    assert await stage.until_killed(doomed, load, tenants[0]) == -signal.SIGKILL
     in_flight = await stage.in_flight(load, tenants)
     await window_passed(stage)
     await stage.crew.ensure(*CREW)
@@ -99,7 +104,7 @@ async def window_passed(stage: Stage) -> None:
         ack = await js.publish(PROBE, b"", headers=headers)
         return not ack.duplicate
 
-    await eventually(forgotten, timeout=10, interval=0.1, what="the duplicate window has passed")
+    await eventually(forgotten, interval=0.1, what="the duplicate window has passed")
 
 
 async def timeline_rows(stage: Stage, tenant: str, category: str) -> int:

@@ -49,7 +49,7 @@ class Asker:
         return self._service.problems()
 
     async def raw(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> dict[str, Any]:
-        reply = await self._client.request(subject, body, timeout=10, headers=headers)
+        reply = await self._client.request(subject, body, timeout=30, headers=headers)
         answer: dict[str, Any] = orjson.loads(reply.data)
         return answer
 
@@ -99,7 +99,7 @@ async def _until_subscribed(client: Client, running: asyncio.Task[None]) -> None
     """Without anybody in the queue group the broker answers "no responders" at once."""
     while not running.done():
         try:
-            await client.request(f"query.is.{QUEUE}.up", b"", timeout=5)
+            await client.request(f"query.is.{QUEUE}.up", b"", timeout=30)
         except nats.errors.NoRespondersError:
             await asyncio.sleep(0.01)
         else:

@@ -31,7 +31,7 @@ FLAGS = [
     "--disable-quic",
     "--window-size=1280,900",
 ]
-WITHIN = 15.0  # seconds that something on a page is waited for
+WITHIN = 30.0  # seconds that something on a page is waited for
 
 # What a browser says of a server that is away, or has not begun or has ceased to take sockets.
 _AWAY = re.compile(r"WebSocket connection to .* failed|ERR_CONNECTION")

@@ -26,7 +26,7 @@ class Index:
         self.url = url
         self.alias = f"test-{uuid.uuid4().hex[:12]}"
         self.name = f"{self.alias}-1"
-        self._client = connect(url)
+        self._client = connect(url).options(request_timeout=60)
 
     async def make(self) -> None:
         aliases: dict[str, dict[str, str]] = {self.alias: {}, bulk.write_alias(self.name): {}}
@@ -85,6 +85,7 @@ class Door:
         self._bodies: list[bytes] = []
         self.mode: Mode = "open"
         self.passes: int | None = None  # searches that still get through; None: all
+        self.slowness = 1.3  # seconds
         self.looks = 0  # requests of a worker that only sees how the server is
         self.url = ""
 
@@ -104,7 +105,7 @@ class Door:
         if self.mode == "nonsense":
             return web.json_response({}, headers=ours)
         if self.mode == "slow":
-            await asyncio.sleep(1.3)
+            await asyncio.sleep(self.slowness)
         if self.mode == "unavailable" or (self.passes or 0) < 0:
             return web.json_response({"error": {"type": "unavailable"}}, status=503, headers=ours)
         if self.mode == "old" and request.path == "/":

@@ -53,7 +53,7 @@ class Follower:
         follower = cls(http, token, contacts, keeps)
         living = asyncio.create_task(follower._live())
         try:
-            await eventually(lambda: follower.connections > 0, timeout=30, what="the follower is in")
+            await eventually(lambda: follower.connections > 0, timeout=60, what="the follower is in")
             yield follower
         finally:
             living.cancel()

@@ -101,7 +101,7 @@ async def rollcall(*arguments: str, stdin: bytes = b"", environment: Mapping[str
         process = Forked(arguments, environment, out, err, given)
         try:
             await eventually(
-                lambda: process.poll() is not None, timeout=60, what=f"rollcall {arguments} ends"
+                lambda: process.poll() is not None, timeout=200, what=f"rollcall {arguments} ends"
             )
         finally:
             process.kill()

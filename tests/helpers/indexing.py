@@ -66,7 +66,7 @@ class Ground(Applier):
                 await working
         finally:
             await indexer.stop()
-            await asyncio.wait_for(working, 15)
+            await asyncio.wait_for(working, 30)
 
     async def live(self, *, strict: bool = False) -> str:
         """An empty index that serves. ``strict``: it refuses a contact whose source is no number."""
@@ -119,7 +119,7 @@ class Ground(Applier):
         for event in self.untold() if events is None else events:
             await js.publish(event["on"], orjson.dumps({k: v for k, v in event.items() if k != "on"}))
 
-    async def rest(self, timeout: float = 15) -> None:
+    async def rest(self) -> None:
         """Wait until nothing is on its way to the index."""
 
         async def resting() -> bool:
@@ -130,7 +130,7 @@ class Ground(Applier):
             assert found.oldest is None, f"{found.seconds} s behind"
             return True
 
-        await eventually(resting, timeout=timeout, what="everything is indexed")
+        await eventually(resting, timeout=60, what="everything is indexed")
 
     async def document(self, contact_id: uuid.UUID, index: str | None = None) -> dict[str, Any] | None:
         """What the index holds of a contact, with ``_version``; also what no search shows yet."""

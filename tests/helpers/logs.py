@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from nats.aio.client import Client
 
 from contracts.subjects import STRAY, WEBHOOK, StreamSpec
+from tests.eventually import eventually
 from workers.engine.log import Log
 from workers.engine.memory import MemoryLog
 from workers.engine.nats import NatsLog
@@ -17,6 +18,7 @@ from workers.streams import created
 
 EVERY = (STRAY, *range(WEBHOOK.partitions))
 MEGABYTE = 1 << 20
+NO_STORE = 10049  # the files of the stream that had the name before are still being removed
 
 
 class Stage(Protocol):
@@ -69,7 +71,22 @@ async def declare(client: Client, spec: StreamSpec) -> None:
     except Refused as refusal:
         if refusal.code != NO_STREAM:
             raise
-    await api(client, f"STREAM.CREATE.{spec.name}", created(spec))
+    await once_free(lambda: api(client, f"STREAM.CREATE.{spec.name}", created(spec)))
+
+
+async def once_free(make: Callable[[], Awaitable[object]]) -> None:
+    """Make streams whose names were others' a moment ago."""
+
+    async def made() -> bool:
+        try:
+            await make()
+        except Refused as refusal:
+            if refusal.code != NO_STORE:
+                raise
+            return False
+        return True
+
+    await eventually(made, what="the streams are made")
 
 
 async def fill(stage: Stage, numbers: Sequence[int], key: str = "k{}", tenant: str = "acme") -> list[int]:

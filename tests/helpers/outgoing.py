@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import json
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -20,12 +19,11 @@ from ops.settings import Settings
 from storage import outbox
 from storage.outbox import OutboundEvent, Reply
 from tests.eventually import eventually
+from tests.helpers.logs import once_free
 from workers import streams
-from workers.jetstream import NO_MESSAGE, Refused, api
+from workers.jetstream import NO_MESSAGE, Refused, api, request
 from workers.relay.publisher import Publisher
 from workers.relay.service import Relay
-
-NO_STORE = 10049  # the files of the stream that had the name before are still being removed
 
 
 def event(shard: int, number: int, contact: str = "c", size: int = 0) -> OutboundEvent:
@@ -86,17 +84,7 @@ async def made_anew(client: Client) -> None:
     for name in streams.STREAMS:
         if await streams.info(client, name):
             await api(client, f"STREAM.DELETE.{name}")
-
-    async def declared() -> bool:
-        try:
-            await streams.declare(client)
-        except Refused as refusal:
-            if refusal.code != NO_STORE:
-                raise
-            return False
-        return True
-
-    await eventually(declared, what="the streams are made")
+    await once_free(lambda: streams.declare(client))
 
 
 def settings(dsn: str, url: str, **given: Any) -> Settings:
@@ -112,7 +100,7 @@ async def running(settings: Settings) -> AsyncIterator[Relay]:
         yield relay
     finally:
         await relay.stop()
-        await asyncio.wait_for(working, 10)
+        await asyncio.wait_for(working, 30)
 
 
 async def settle(publisher: Publisher, connection: asyncpg.Connection) -> None:
@@ -143,8 +131,8 @@ async def shorten_window(client) -> None:
 
 async def window_passed(client) -> None:
     async def forgotten() -> bool:
-        answer = await client.request("relay.probe", b"{}", headers={"Nats-Msg-Id": "probe"})
-        return not json.loads(answer.data).get("duplicate")
+        answer = await request(client, "relay.probe", b"{}", {"Nats-Msg-Id": "probe"}, 30)
+        return not answer.get("duplicate")
 
-    await client.request("relay.probe", b"{}", headers={"Nats-Msg-Id": "probe"})
+    await forgotten()
     await eventually(forgotten, what="the duplicate window has passed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import secrets
 import uuid
@@ -27,6 +28,13 @@ SECRET = "of the tests, and long enough for the longest hash that a token may be
 WORKERS = ("contacts", "relay", "queries", "realtime")
 
 
+class Patient(Client):
+    """However long an answer takes."""
+
+    send = functools.partialmethod(Client.send, timeout=60)
+    query = functools.partialmethod(Client.query, timeout=60)
+
+
 class Realm:
     """``settings`` are those of the workers' tokens."""
 
@@ -43,7 +51,7 @@ class Realm:
         async with Stage.open(ROLLCALL_JWT_SECRET=SECRET, **environment) as stage:
             started = [await stage.crew.start(name, wait=False) for name in workers or WORKERS]
             await asyncio.gather(*(process.until_ready() for process in started))
-            async with Client(stage.stack.nats_url, source="tests") as client:
+            async with Patient(stage.stack.nats_url, source="tests") as client:
                 yield cls(stage, client)
 
     @property
@@ -89,10 +97,12 @@ class Realm:
             **{"seconds": 600, "sub": f"contact:{contact}", **more},
         )
 
-    async def ticket(self, token: str) -> str:
-        """What a token is exchanged for."""
+    async def ticket(self, token: str, http: str | None = None) -> str:
+        """What a token is exchanged for, by the worker that runs unless another is named."""
         async with plain() as client:
-            answer = await client.post(f"{self.http}/ws/ticket", headers={"authorization": f"Bearer {token}"})
+            answer = await client.post(
+                f"{http or self.http}/ws/ticket", headers={"authorization": f"Bearer {token}"}
+            )
         assert answer.json().keys() == {"ticket", "expires_in"}
         assert answer.json()["expires_in"] == 30
         return str(answer.json()["ticket"])

@@ -8,13 +8,16 @@ from typing import Any
 
 import asyncpg
 import nats
+import pytest
 
 from contracts.subjects import EVENTS
+from storage.search.elastic import connection, query
 from tests.helpers.applier import Applier
 from tests.helpers.asker import Asker, asking
 from tests.helpers.elastic import indexed
 from workers import streams
 from workers.indexer import changes
+from workers.queries import elastic
 
 PEOPLE: dict[str, dict[str, Any]] = {
     "ann": {
@@ -77,8 +80,14 @@ async def lagless(nats_url: str) -> None:
 async def asking_on(
     elasticsearch_url: str | None, database: str, nats_url: str, writer: asyncpg.Connection
 ) -> AsyncIterator[Asker]:
-    """A worker that asks Elasticsearch, where everything that is there is indexed; or (None) Postgres."""
+    """A worker that asks Elasticsearch, where everything that is there is indexed; or (None) Postgres.
+
+    It has patience: what is found is tested with it, and not how soon.
+    """
     async with AsyncExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for module in (connection, query, elastic):
+            patch.setattr(module, "TIMEOUT", 60)
         settings: dict[str, Any] = {"elasticsearch_url": elasticsearch_url}
         if elasticsearch_url is not None:
             await lagless(nats_url)

@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 Frame = dict[str, Any]
-WITHIN = 15.0  # seconds that a frame is waited for
+WITHIN = 30.0  # seconds that a frame is waited for
 
 
 class Watcher:
@@ -36,7 +36,7 @@ class Watcher:
         # With a bounded queue a client that reads no further does not see the end of its own closing, and waits for it.
         unbounded = {"max_size": None, "max_queue": None}
         async with websockets.connect(
-            url, compression=None, open_timeout=20, **unbounded, **options
+            url, compression=None, open_timeout=30, **unbounded, **options
         ) as socket:
             watcher = cls(socket)
             try:

@@ -53,7 +53,7 @@ async def test_the_original_with_what_is_known_of_it(connection, nats):
         connection, [letter(headers={"Rollcall-Reply-To": "_INBOX.x", "X-A": "1"})]
     )
     assert await announce(nats, connection) == 1
-    heard = await (await listen(nats, "deadletter.WEBHOOK.acme")).next_msg()
+    heard = await (await listen(nats, "deadletter.WEBHOOK.acme")).next_msg(timeout=30)
     assert heard.data == b"{broken"
     assert heard.headers == {
         "Nats-Msg-Id": str(id_),
@@ -85,7 +85,7 @@ async def test_headers_that_the_broker_would_act_on_or_refuse(connection, nats):
     }
     (id_,) = await dead_letters.insert(connection, [letter(headers=hostile, detail="a\nb", tenant="*")])
     assert await announce(nats, connection) == 1
-    heard = await (await listen(nats, "deadletter.WEBHOOK.-")).next_msg()
+    heard = await (await listen(nats, "deadletter.WEBHOOK.-")).next_msg(timeout=30)
     assert heard.headers["Nats-Msg-Id"] == str(id_)
     assert heard.headers["Rollcall-Reason"] == "not_json"
     assert heard.headers["Rollcall-Detail"] == "a b"
@@ -103,7 +103,7 @@ async def test_cut_where_the_broker_would_refuse(connection, nats):
     body = bytes(range(256)) * 32 * 1024 + b"tail"
     await dead_letters.insert(connection, [letter(body=body, headers={"X-A": "x" * 30_000})])
     assert await announce(nats, connection) == 1
-    heard = await (await listen(nats)).next_msg()
+    heard = await (await listen(nats)).next_msg(timeout=30)
     assert heard.headers["Rollcall-Truncated"] == str(len(body))
     assert nats.max_payload - 40_000 < len(heard.data) < nats.max_payload
     assert body.startswith(heard.data)

@@ -13,7 +13,7 @@ from tests.helpers.office import Office
 
 WHO = {"external_id": "e1"}
 PAST = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-FUTURE = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+FUTURE = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 NOTHING: dict[str, Any] = {"delivered": [], "read": [], "deleted": [], "skipped": [], "reason": None}
 
 

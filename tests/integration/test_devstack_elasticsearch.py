@@ -9,6 +9,7 @@ import pytest
 
 from ops.devstack.elasticsearch import ElasticsearchServer, NotInstalled, prepare, recipe
 from ops.devstack.process import running
+from storage.search.elastic import connection
 from storage.search.elastic.connection import check, connect
 from tests.eventually import eventually
 
@@ -22,7 +23,8 @@ time.sleep(600)
 """
 
 
-async def test_what_a_bulk_request_answered_for_survives_a_kill(own_elasticsearch):
+async def test_what_a_bulk_request_answered_for_survives_a_kill(own_elasticsearch, monkeypatch):
+    monkeypatch.setattr(connection, "TIMEOUT", 60)  # it has only just begun
     async with connect(own_elasticsearch.url) as client:
         assert await check(client) == recipe.VERSION
         await client.indices.create(index="kept", settings={"number_of_replicas": 0})

@@ -33,14 +33,17 @@ class Toy:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self._log.read_bytes().splitlines()]
+        written = self._log.read_bytes()
+        return [json.loads(line) for line in written[: written.rfind(b"\n") + 1].splitlines()]
 
     def line(self, event: str) -> dict[str, Any] | None:
         return next((line for line in self.lines if line["event"] == event), None)
 
     async def until(self, event: str) -> dict[str, Any]:
         """The first line of this event, once it is there."""
-        found = await eventually(lambda: self.line(event) or self._gone(), what=f"log line {event!r}")
+        found = await eventually(
+            lambda: self.line(event) or self._gone(), timeout=60, what=f"log line {event!r}"
+        )
         assert found != "gone", self.lines
         return found
 
@@ -58,7 +61,7 @@ class Toy:
         return {"code": response.status_code, **response.json()}
 
     async def ended(self) -> int:
-        await eventually(lambda: self.process.poll() is not None, what="the end of the process")
+        await eventually(lambda: self.process.poll() is not None, timeout=60, what="the end of the process")
         return self.process.returncode
 
 

@@ -86,8 +86,8 @@ async def test_an_event_that_nobody_has_acknowledged(writer, changes, nats, meas
     await say(nats, f"contact.updated.acme.{CONTACT}")
     first = await measured.seconds()
     assert first is not None
-    assert 0 < first < 5
-    batch = await changes.take(5)
+    assert 0 < first < 60
+    batch = await changes.take(30)
     assert list(batch.contacts)
     held = await measured.seconds()
     assert held is not None
@@ -106,7 +106,7 @@ async def test_a_row_that_was_not_published(writer, changes, measured):
     await append(writer, [event(1, 1)])
     seconds = await measured.seconds()
     assert seconds is not None
-    assert 90 <= seconds < 100
+    assert 90 <= seconds < 150
 
 
 async def test_unknown_while_the_broker_is_away(writer, changes, nats, bus, measured):
@@ -118,7 +118,7 @@ async def test_unknown_while_the_broker_is_away(writer, changes, nats, bus, meas
     finally:
         bus.restart()
     await eventually(lambda: nats.is_connected, what="it is back")
-    await asyncio.wait_for(nats.flush(), 5)
+    await asyncio.wait_for(nats.flush(), 30)
 
 
 async def test_who_ask_at_once_share_a_look(writer, changes, nats, database, monkeypatch):

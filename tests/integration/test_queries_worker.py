@@ -131,7 +131,7 @@ async def test_what_was_taken_is_answered_before_it_ends(database: str, bus: Nat
     running = asyncio.create_task(service.run())
     while True:
         try:
-            await client.request("query.contact.list.a", b"{}", timeout=5)
+            await client.request("query.contact.list.a", b"{}", timeout=30)
             break
         except nats.errors.NoRespondersError:
             await asyncio.sleep(0.01)
@@ -140,10 +140,10 @@ async def test_what_was_taken_is_answered_before_it_ends(database: str, bus: Nat
     for _ in range(50):
         await client.publish("query.contact.list.a", b"{}", reply=inbox)
     await client.flush()
-    first = await replies.next_msg(timeout=5)  # so that the others have arrived at the worker too
+    first = await replies.next_msg(timeout=30)  # so that the others have arrived at the worker too
     await service.stop()
     await running
-    answers = [first, *[await replies.next_msg(timeout=5) for _ in range(49)]]
+    answers = [first, *[await replies.next_msg(timeout=30) for _ in range(49)]]
     assert all(orjson.loads(answer.data)["success"] for answer in answers)
     await client.close()
     await broker.stop()

@@ -15,7 +15,7 @@ from tests.helpers.tenant import Tenant
 
 NEVER = ("metadata", "triggered_by", "integration_source")
 NOW = datetime.now(UTC)
-PAST, FUTURE = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
+PAST, FUTURE = NOW - timedelta(hours=1), NOW + timedelta(days=1)
 
 # What each list shows of an event, and what it is asked for.
 LISTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

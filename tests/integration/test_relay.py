@@ -32,7 +32,7 @@ from tests.helpers.outgoing import (
     window_passed,
     window_zero,
 )
-from workers.jetstream import NoAnswer, Refused, api
+from workers.jetstream import NoAnswer, Refused, api, request
 from workers.relay.atomic_batch import Line, Mark, publish_batch, publish_singly
 from workers.relay.housekeeping import Housekeeping
 from workers.relay.publisher import Publisher, cut, pack
@@ -148,14 +148,14 @@ async def test_replies_leave_with_their_row_and_again_after_a_crash(connection, 
     await append(connection, [event(3, 1)], [reply(inbox, 1)])
     await append(connection, [], [reply(inbox, 2)])
     await drain(publisher, connection)
-    ids = {json.loads((await heard.next_msg()).data)["id"] for _ in range(2)}
+    ids = {json.loads((await heard.next_msg(timeout=30)).data)["id"] for _ in range(2)}
     assert ids == {"1", "2"}
     assert await waiting(connection) == 0
     (row_id,) = [row["id"] for row in await connection.fetch("select id from outbox where event_count > 0")]
     await forget_marks(connection, [row_id])
     await connection.execute("update relay_shards set marker_sequence = 0 where shard = 3")
     await drain(Publisher(nats), connection)
-    assert json.loads((await heard.next_msg()).data)["id"] == "1"
+    assert json.loads((await heard.next_msg(timeout=30)).data)["id"] == "1"
     assert len(await events(nats)) == 1
     assert await waiting(connection) == 0
 
@@ -376,14 +376,27 @@ async def test_an_event_larger_than_the_broker_takes_is_cut(connection, nats):
     assert json.loads(cut(b'{"id":"1","data":"text"}'))["data"] == {"truncated": True}
 
 
-async def test_the_worker_wakes_shares_and_stops(connection, database, bus, nats):
+async def test_the_worker_wakes_shares_and_stops(connection, database, bus, nats, monkeypatch):
     given = settings(database, bus.url, lease_seconds=1)
     async with running(given) as first:
         await eventually(lambda: first._owned == frozenset(range(SHARDS)), what="one relay has every shard")
         one = event(2, 1)
-        await append(connection, [one])
-        await nats.publish(WAKE_RELAY, b"")
-        await eventually(lambda: events(nats), timeout=0.9, interval=0.005, what="woken before the poll")
+        sleeps, sleep = asyncio.Event(), first._sleep
+
+        async def until_woken(until, seconds):
+            if until is first._woken:
+                sleeps.set()
+                await until.wait()
+            else:
+                await sleep(until, seconds)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(first, "_sleep", until_woken)
+            await sleeps.wait()
+            await append(connection, [one])
+            await nats.publish(WAKE_RELAY, b"")
+            await eventually(lambda: events(nats), what="woken, and no poll")
+        await nats.publish(WAKE_RELAY, b"")  # out of the sleep that it may be in by now
         async with running(settings(database, bus.url, lease_seconds=1)) as second:
             await eventually(
                 lambda: len(first._owned) == len(second._owned) == SHARDS // 2, what="fair shares"
@@ -415,7 +428,7 @@ async def test_a_restarted_broker_and_a_missing_stream(connection, database, bus
         await append(connection, [second])
         await eventually(relay.problems, what="it says that the broker is away")
         bus.restart()
-        await eventually(lambda: drained(connection), timeout=20, what="the rest is published")
+        await eventually(lambda: drained(connection), timeout=60, what="the rest is published")
         client = await nats_client.connect(bus.url)
         assert await events(client) == [first.id, second.id]
         await api(client, f"STREAM.DELETE.{EVENTS.name}")
@@ -429,7 +442,7 @@ async def test_a_restarted_broker_and_a_missing_stream(connection, database, bus
         async def refilled() -> bool:
             return len(await events(client)) == 3 and await drained(connection)
 
-        await eventually(refilled, timeout=20, what="refilled")
+        await eventually(refilled, timeout=60, what="refilled")
         await client.close()
 
 
@@ -440,7 +453,7 @@ async def test_a_fault_of_ours_in_housekeeping_ends_the_relay(database, bus, mon
     monkeypatch.setattr(Housekeeping, "run", broken)
     relay = Relay(settings(database, f"nats://127.0.0.1:1, {bus.url}"))
     with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(relay.run(), 10)
+        await asyncio.wait_for(relay.run(), 30)
 
 
 async def drained(connection: asyncpg.Connection) -> bool:
@@ -453,5 +466,4 @@ async def dsn_of(connection: asyncpg.Connection) -> str:
 
 
 async def api_publish(client, sent) -> None:
-    headers = {"Nats-Msg-Id": sent.id}
-    await client.request(sent.subject, sent.payload, headers=headers)
+    await request(client, sent.subject, sent.payload, {"Nats-Msg-Id": sent.id}, 30)

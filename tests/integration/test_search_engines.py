@@ -20,6 +20,7 @@ from nats.aio.client import Client
 from ops.devstack import NatsServer
 from storage.postgres import WRITER, connect
 from storage.search import state
+from storage.search.elastic import connection, query
 from tests.conftest import Elasticsearch
 from tests.eventually import eventually
 from tests.helpers.applier import Applier
@@ -29,6 +30,7 @@ from tests.helpers.searching import lagless
 from workers.queries import elastic
 
 NOWHERE = "http://127.0.0.1:1"
+TWO = elastic.TIMEOUT  # seconds that Elasticsearch has
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +42,12 @@ async def writer(database: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker looks more often how Elasticsearch is, for less waiting."""
+    """The worker looks more often how Elasticsearch is, for less waiting; and has patience, so that it is not away for being slow."""
     monkeypatch.setattr(elastic, "LOOK", 0.2)
     monkeypatch.setattr(elastic, "PAUSE", 0.3)
+    monkeypatch.setattr(connection, "TIMEOUT", 60)
+    monkeypatch.setattr(query, "TIMEOUT", 60)
+    monkeypatch.setattr(elastic, "TIMEOUT", 60)
 
 
 @pytest.fixture
@@ -71,12 +76,12 @@ class Stage:
     async def engine(self, **fields: Any) -> str:
         return (await self.search(**fields))["meta"]["engine"]
 
-    async def answers(self, engine: str, timeout: float = 10) -> None:
+    async def answers(self, engine: str) -> None:
         async def does() -> bool:
             assert await self.engine() == engine, self.ask.problems
             return True
 
-        await eventually(does, timeout)
+        await eventually(does)
 
     @property
     def asked(self) -> int:
@@ -134,9 +139,13 @@ async def test_elasticsearch_answers_while_it_can(begin: Begin) -> None:
 
 
 @pytest.mark.parametrize("mode", ["hang", "unavailable", "cut", "nonsense"])
-async def test_postgres_answers_the_query_that_elasticsearch_fails(begin: Begin, mode: Any) -> None:
+async def test_postgres_answers_the_query_that_elasticsearch_fails(
+    begin: Begin, mode: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage = await begin()
     assert await stage.engine() == "elasticsearch"
+    if mode == "hang":
+        monkeypatch.setattr(elastic, "TIMEOUT", TWO)
     stage.door.mode = mode
     answer = await stage.search()
     assert (names(answer), answer["meta"]["engine"]) == (EVERYBODY, "postgres")
@@ -151,6 +160,7 @@ async def test_postgres_answers_the_query_that_elasticsearch_fails(begin: Begin,
     for _ in range(10):
         assert await stage.engine() == "postgres"
     assert stage.asked == asked
+    monkeypatch.setattr(elastic, "TIMEOUT", 60)
     stage.door.mode = "open"
     await stage.answers("elasticsearch")
     assert stage.ask.problems == []
@@ -168,13 +178,19 @@ async def test_a_forgiving_step_that_fails_is_answered_by_postgres_as_a_whole(be
     assert stage.asked == 2
 
 
-async def test_elasticsearch_has_two_seconds_for_all_of_a_search(begin: Begin) -> None:
+async def test_elasticsearch_has_two_seconds_for_all_of_a_search(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five of them here, so that a slow machine is not what takes them up."""
+    assert TWO == 2
     stage = await begin()
+    monkeypatch.setattr(elastic, "TIMEOUT", 5)
+    stage.door.slowness = 2.6
     stage.door.mode = "slow"
     assert await stage.engine() == "elasticsearch"
     began = time.monotonic()
     assert await stage.engine(q="annx") == "postgres"  # which takes a second step, as slow as the first
-    assert time.monotonic() - began >= 2
+    assert time.monotonic() - began >= 5
 
 
 @pytest.mark.parametrize(
@@ -220,7 +236,7 @@ async def test_an_index_that_is_too_far_behind_is_not_asked(
     assert status["engine"] == "postgres"
     assert status["lag_s"] > 1.5
     subscription = await js.pull_subscribe_bind("indexer", stream="EVENTS")
-    (message,) = await subscription.fetch(1, timeout=5)
+    (message,) = await subscription.fetch(1, timeout=30)
     await message.ack()
     await stage.answers("elasticsearch")
     assert (await stage.ask.data("search.status"))["lag_s"] < 1.5
@@ -238,9 +254,9 @@ async def test_an_index_of_which_nobody_knows_how_far_it_is_behind_is_not_asked(
 
 
 async def test_a_lag_grows_no_faster_than_time_goes(begin: Begin, nats: Client) -> None:
-    stage = await begin(search_max_lag_s=3)
-    await nats.jetstream().delete_consumer("EVENTS", "indexer")
     began = time.monotonic()
+    stage = await begin(search_max_lag_s=6)
+    await nats.jetstream().delete_consumer("EVENTS", "indexer")
 
     async def unknown() -> bool:
         status = await stage.ask.data("search.status")
@@ -250,7 +266,7 @@ async def test_a_lag_grows_no_faster_than_time_goes(begin: Begin, nats: Client) 
     await eventually(unknown)
     assert await stage.engine() == "elasticsearch"
     await stage.answers("postgres")
-    assert time.monotonic() - began > 2
+    assert time.monotonic() - began > 5
 
 
 async def test_an_index_that_lacks_lost_events_is_not_asked_until_it_is_built_anew(
@@ -270,7 +286,7 @@ async def test_an_index_that_lacks_lost_events_is_not_asked_until_it_is_built_an
 
     await state.lost(writer, await state.read(writer), datetime.now(UTC), last + 1)  # an indexer has noticed
     await state.request(writer, None)
-    job = await state.claim(writer, "me", 60)
+    job = await state.claim(writer, "me", 600)
     assert job
     await state.begin_index(writer, job, stage.index.name)
     await stage.looked()
@@ -294,8 +310,11 @@ async def test_a_hit_is_shown_as_it_is_now(begin: Begin) -> None:
     assert answer["data"][1]["last_name"] == "2"
 
 
-async def test_no_connection_is_held_while_elasticsearch_is_asked(begin: Begin) -> None:
+async def test_no_connection_is_held_while_elasticsearch_is_asked(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage = await begin(query_connections=1)
+    monkeypatch.setattr(elastic, "TIMEOUT", 5)
     stage.door.mode = "hang"
     searches = [asyncio.create_task(stage.search()) for _ in range(3)]
     await eventually(lambda: stage.asked == 3)
@@ -323,11 +342,15 @@ async def test_an_answer_waits_for_the_version(begin: Begin, writer: asyncpg.Con
     assert await stage.engine(wait_for=wait_for) == "elasticsearch"
 
 
-async def test_a_version_that_does_not_come_is_read_from_postgres(begin: Begin) -> None:
+async def test_a_version_that_does_not_come_is_read_from_postgres(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage = await begin()
     outcome = await stage.applier.send("contact.create", {"external_id": "four", "first_name": "Ann"})
     began = time.monotonic()
-    answer = await stage.search(wait_for={"contact_id": str(outcome.contact_id), "version": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(elastic, "TIMEOUT", TWO)
+        answer = await stage.search(wait_for={"contact_id": str(outcome.contact_id), "version": 1})
     assert time.monotonic() - began >= 2
     assert (names(answer), answer["meta"]["engine"]) == (["four", *EVERYBODY], "postgres")
     assert stage.ask.problems == []  # nothing is wrong with Elasticsearch
@@ -344,9 +367,10 @@ async def test_a_deletion_is_waited_for_as_well(begin: Begin, writer: asyncpg.Co
 
 
 async def test_what_is_not_there_or_not_the_tenants_is_waited_for_in_vain(
-    begin: Begin, writer: asyncpg.Connection
+    begin: Begin, writer: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = await begin()
+    monkeypatch.setattr(elastic, "TIMEOUT", TWO)
     other = Applier(writer, tenant=f"o-{uuid.uuid4().hex[:8]}")
     outcome = await other.send("contact.create", {"first_name": "Ann"})
     await stage.index.put(writer, (other.tenant, outcome.contact_id))
@@ -362,9 +386,10 @@ async def test_what_is_not_there_or_not_the_tenants_is_waited_for_in_vain(
         assert (names(answer), answer["meta"]["engine"]) == (EVERYBODY, "postgres")
 
 
-async def test_those_who_wait_hold_up_nobody(begin: Begin) -> None:
+async def test_those_who_wait_hold_up_nobody(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of eight queries in hand four may wait for a version; one more is answered by Postgres at once."""
     stage = await begin(query_connections=1)
+    monkeypatch.setattr(elastic, "TIMEOUT", 5)
     wait_for = {"contact_id": str(uuid.uuid4()), "version": 1}
     waiting = [asyncio.create_task(stage.search(wait_for=wait_for)) for _ in range(4)]
     await eventually(lambda: stage.asked >= 4)

@@ -16,7 +16,7 @@ from storage.search import state
 from storage.search.state import LeaseLost, State
 from tests.eventually import eventually
 
-LONG = 60.0
+LONG = 600.0
 SHORT = 0.001
 
 
@@ -80,7 +80,7 @@ async def test_nobody_waits_for_a_rebuild_that_someone_is_taking(writer, databas
     other = await connect(database, WRITER)
     async with other.transaction():
         assert await state.claim(other, "other", LONG)
-        assert await asyncio.wait_for(state.claim(writer, "me", LONG), 5) is None
+        assert await asyncio.wait_for(state.claim(writer, "me", LONG), 30) is None
     await other.close()
 
 

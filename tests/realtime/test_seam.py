@@ -131,7 +131,7 @@ async def test_a_client_comes_to_an_instance_that_is_behind(realm: Realm, instan
         watching = instance.watch(Role.AGENT)
         await instance.catch_up.run(watching, start)
         await instance.follow()
-        await watching.outgoing.flush(5)
+        await watching.outgoing.flush(30)
         assert instance.titles() == wanted
         instance.hub.unwatch(watching)
 
@@ -153,7 +153,7 @@ async def test_another_device_acknowledges_while_the_opening_waits(realm: Realm,
     await notify(realm, instance, "later")
     await instance.catch_up.run(watching, start)
     await instance.follow()
-    await watching.outgoing.flush(5)
+    await watching.outgoing.flush(30)
     await instance.until_titles(["waited", "happened", "later"])
 
 
@@ -170,7 +170,7 @@ async def test_what_the_database_said_before_the_stream_is_in_the_cursors(realm:
         instance.hub.take(sequence, entry)
         if entry is not None and entry.kind == "changed":
             break
-    await first.outgoing.flush(5)
+    await first.outgoing.flush(30)
     instance.hub.unwatch(first)
     assert instance.frames[-1]["type"] == "changed"
     place = instance.cursors.unseal(instance.tenant, instance.frames[-1]["cursor"])
@@ -179,7 +179,7 @@ async def test_what_the_database_said_before_the_stream_is_in_the_cursors(realm:
     await instance.follow()
     await notify(realm, instance, "later")
     await instance.follow()
-    await again.outgoing.flush(5)
+    await again.outgoing.flush(30)
     await instance.until_titles(["ahead", "further ahead", "later"])
 
 
@@ -204,7 +204,7 @@ async def test_a_subscription_that_ended_is_sent_nothing_more(realm: Realm, inst
     catching_up.cancel()
     watching.end()
     await asyncio.gather(catching_up, return_exceptions=True)
-    await watching.outgoing.flush(5)
+    await watching.outgoing.flush(30)
     assert instance.frames == []
 
 
@@ -224,7 +224,7 @@ async def test_the_database_has_a_clock_of_its_own(realm: Realm, instance: Insta
     await notify(realm, instance, "later")
     await instance.catch_up.run(watching, start)
     await instance.follow()
-    await watching.outgoing.flush(5)
+    await watching.outgoing.flush(30)
     await instance.until_titles(["happened", "later"])
 
 
@@ -247,7 +247,7 @@ async def test_the_pages_of_an_opening_are_bounded_in_bytes(realm: Realm, instan
     await instance.begin()
     watching = instance.watch(Role.CONTACT)
     await instance.catch_up.run(watching, instance.opening)
-    await watching.outgoing.flush(5)
+    await watching.outgoing.flush(30)
     await instance.until_titles(names)
     assert pages == [2, 2, 1, 0]
 
@@ -281,7 +281,7 @@ async def test_the_subscriptions_of_a_socket_hold_one_page_at_a_time(realm: Real
         assert held == 1
         instance.reads.set()
         await asyncio.gather(*running)
-    await first.outgoing.flush(5)
+    await first.outgoing.flush(30)
     for n in range(5):
         got = [f["event"]["title"] for f in instance.frames if f.get("sub") == f"s{n}"]
         assert got == [f"n{k}" for k in range(8)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
@@ -12,6 +12,8 @@ from nats.aio.client import Client
 from ops.devstack import NatsServer
 from storage.postgres import WRITER, connect
 from storage.search import rebuild
+from storage.search.elastic import connection as elastic
+from storage.search.elastic import query
 from storage.search.elastic.connection import connect as connect_search
 from tests.conftest import Elasticsearch
 from tests.helpers.front import Front
@@ -21,6 +23,15 @@ from tests.helpers.shelf import Shelf
 from workers.indexer import jobs, service
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patient() -> Iterator[None]:
+    """What is found is tested here, and not how soon."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(query, "TIMEOUT", 60)
+        patch.setattr(elastic, "TIMEOUT", 60)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +67,7 @@ async def ground(
         "incomplete_since = null"
     )
     await made_anew(nats)
-    search = connect_search(elasticsearch.url)
+    search = connect_search(elasticsearch.url).options(request_timeout=60)
     number = next(_numbers)
     ground = Ground(
         writing,
@@ -91,7 +102,7 @@ async def shelf(
         "incomplete_since = null"
     )
     writer, other = await connect(database, WRITER), await connect(database, WRITER)
-    search = connect_search(elasticsearch.url)
+    search = connect_search(elasticsearch.url).options(request_timeout=60)
     yield Shelf(database, writer, other, search, f"{search_index}-{next(_numbers)}")
     for connection in (writer, other):
         connection.terminate()

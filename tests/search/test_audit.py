@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -23,6 +24,7 @@ from storage.search.elastic.documents import Document
 from storage.search.elastic.entries import Entries
 from storage.search.elastic.indexes import Gone
 from storage.search.findings import KINDS, Entry, Kind, Report, Row, judge, judge_again
+from tests.eventually import eventually
 from tests.helpers.beside import beside
 from tests.helpers.shelf import DELETED, Shelf
 
@@ -203,6 +205,7 @@ async def test_what_is_on_its_way_is_no_finding(shelf: Shelf, index: str, monkey
     keys = await shelf.contacts(tenant(), 5)
     await shelf.put(index, *keys)
     differed = 0  # also at the second look
+    changed = followed = 0
 
     def watched(before: Row | None, row: Row | None, entry: Entry | None) -> Kind | None:
         nonlocal differed
@@ -210,15 +213,27 @@ async def test_what_is_on_its_way_is_no_finding(shelf: Shelf, index: str, monkey
         return judge_again(before, row, entry)
 
     monkeypatch.setattr(module, "judge_again", watched)
+    look_again = module._Audit._look_again
+
+    async def in_time(audit: Any, noted: Any) -> None:
+        """The index follows within the moment, however long that takes here; and is behind again."""
+        followed_before = followed
+        await eventually(lambda: changed > followed >= followed_before + 2, interval=0.005)
+        await look_again(audit, noted)
+
+    monkeypatch.setattr(module._Audit, "_look_again", in_time)
 
     async def follow() -> None:
+        nonlocal changed, followed
         await shelf.change(*keys)
+        changed += 1
         await asyncio.sleep(0.1)
         await shelf.put(index, *keys)
+        followed += 1
 
     async with beside(follow):
         while differed < 10:
-            report = await shelf.audit(index, moment=1)
+            report = await shelf.audit(index)
             assert (report.found, report.examples) == (0, [])
 
 
@@ -239,21 +254,32 @@ async def test_what_stays_behind_is_one_however_it_changes(shelf: Shelf, index: 
 async def test_what_comes_between_the_looks_is_no_finding(
     shelf: Shelf, index: str, monkeypatch: pytest.MonkeyPatch
 ):
-    looked = asyncio.Event()
+    looked, changed = asyncio.Event(), asyncio.Event()
+    first = 0.0
+    look_again = module._Audit._look_again
 
     def watched(row: Row | None, entry: Entry | None) -> Kind | None:
+        nonlocal first
+        first = first or time.monotonic()
         looked.set()
         return judge(row, entry)
 
+    async def later(audit: Any, noted: Any) -> None:
+        assert time.monotonic() - first >= 0.3
+        await changed.wait()  # which may take longer than the moment
+        await look_again(audit, noted)
+
     monkeypatch.setattr(module, "judge", watched)
+    monkeypatch.setattr(module._Audit, "_look_again", later)
     name = tenant()
     late = await shelf.contact(name)
     key = (name, uuid7())
     await shelf.write(index, foreign(key))
-    auditing = asyncio.create_task(shelf.audit(index, moment=1))
+    auditing = asyncio.create_task(shelf.audit(index, moment=0.3))
     await looked.wait()
     await shelf.put(index, late)  # was missing
     await shelf.contact(name, id=key[1])  # was committed later than it was read
+    changed.set()
     report = await auditing
     assert (report.found, report.checked) == (0, 1)
 

@@ -14,11 +14,18 @@ from tests.eventually import eventually
 from tests.helpers import front
 from tests.helpers.forked import rollcall
 from tests.helpers.front import Front, Gate
-from tests.helpers.indexing import LEASE_SECONDS, Ground
-from workers.indexer import writer
+from tests.helpers.indexing import Ground
+from workers.indexer import changes, writer
 from workers.indexer.changes import contact_of
 from workers.indexer.service import Indexer
 from workers.jetstream import api
+
+
+@pytest.fixture
+def in_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has been told already, as far as it goes: a batch waits longer for the rest of it."""
+    monkeypatch.setattr(changes, "LINGER", 0.5)
+
 
 # -- what is indexed
 
@@ -112,7 +119,7 @@ async def test_two_indexers_share_the_events(ground: Ground):
             ground.indexing(elasticsearch_url=one.url),
             ground.indexing(elasticsearch_url=other.url),
         ):
-            await asyncio.gather(*(asyncio.wait_for(gate.reached.wait(), 10) for gate in gates))
+            await asyncio.gather(*(asyncio.wait_for(gate.reached.wait(), 60) for gate in gates))
             for contact_id in contacts[:50]:  # whoever has them in hand has read them as they were
                 await ground.change("update", contact_id, set={"last_name": "Changed"})
             await ground.tell()
@@ -188,7 +195,7 @@ async def test_a_rebuild_that_ends_while_a_batch_is_written(ground: Ground, fron
     contact_id = await ground.make(first_name="Maria")
     async with ground.indexing():
         await ground.tell()
-        await asyncio.wait_for(gate.reached.wait(), 10)
+        await asyncio.wait_for(gate.reached.wait(), 60)
         await ground.live()
         await ground.search.indices.delete(index=live)
         gate.open()
@@ -197,7 +204,9 @@ async def test_a_rebuild_that_ends_while_a_batch_is_written(ground: Ground, fron
         assert await ground.jobs() == []
 
 
-async def test_large_contacts_are_held_a_few_at_a_time(ground: Ground, monkeypatch: pytest.MonkeyPatch):
+async def test_large_contacts_are_held_a_few_at_a_time(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, in_one_batch: None
+):
     await ground.live()
     monkeypatch.setattr(writer, "PIECE", 4)
     monkeypatch.setattr(writer, "MOST_TOKENS", 10)
@@ -219,7 +228,7 @@ async def test_large_contacts_are_held_a_few_at_a_time(ground: Ground, monkeypat
         await ground.make(first_name=f"Maria {n}", attributes={"a": 1, "b": 2, "c": 3})
     await ground.make_many(10)  # of no weight
     await ground.tell()
-    async with ground.indexing():
+    async with ground.indexing(lease_seconds=300):
         await ground.rest()
         monkeypatch.undo()
         await ground.agrees()
@@ -249,7 +258,8 @@ async def test_what_is_refused_for_now_is_written_later(ground: Ground, fronted:
 
 async def test_the_position_is_kept_for_as_long_as_it_takes(ground: Ground, fronted: Front):
     await ground.live()
-    async with ground.indexing(stall_seconds=2 * LEASE_SECONDS) as indexer:
+    lease = 3.0  # seconds, of which a machine that is busy elsewhere may let two pass
+    async with ground.indexing(lease_seconds=lease, stall_seconds=2 * lease) as indexer:
         await eventually(lambda: not indexer.problems(), what="it works")
         fronted.always = front.status(429)
         await ground.make_many(10)
@@ -270,14 +280,14 @@ async def test_the_position_is_kept_for_as_long_as_it_takes(ground: Ground, fron
     assert await ground.letters() == []
 
 
-async def test_the_next_batch_comes_while_one_is_written(ground: Ground, fronted: Front):
+async def test_the_next_batch_comes_while_one_is_written(ground: Ground, fronted: Front, in_one_batch: None):
     await ground.live()
     gate = Gate()
     fronted.rules.append(gate)
     await ground.make_many(600)
     await ground.tell()
-    async with ground.indexing():
-        await asyncio.wait_for(gate.reached.wait(), 10)
+    async with ground.indexing(lease_seconds=300):
+        await asyncio.wait_for(gate.reached.wait(), 60)
 
         async def held() -> bool:
             return (await api(ground.bus, "CONSUMER.INFO.EVENTS.indexer"))["num_ack_pending"] == 600
@@ -288,13 +298,13 @@ async def test_the_next_batch_comes_while_one_is_written(ground: Ground, fronted
     assert fronted.bulks == 2
 
 
-async def test_a_refused_document_is_dead_lettered_alone(ground: Ground):
+async def test_a_refused_document_is_dead_lettered_alone(ground: Ground, in_one_batch: None):
     await ground.live(strict=True)
     await ground.following(strict=True)
     good = [await ground.make(first_name=f"Maria {n}", source="7") for n in range(3)]
     bad = await ground.make(first_name="Mario", source="web")
     await ground.change("update", bad, set={"last_name": "Web"})
-    async with ground.indexing():
+    async with ground.indexing(lease_seconds=300):
         await ground.tell()
         await ground.rest()
         assert all([await ground.document(contact_id) for contact_id in good])
@@ -325,7 +335,9 @@ async def test_a_refused_document_is_dead_lettered_alone(ground: Ground):
 # -- stopping, starting
 
 
-async def test_stop_finishes_the_batch_in_hand_and_gives_back_the_rest(ground: Ground, fronted: Front):
+async def test_stop_finishes_the_batch_in_hand_and_gives_back_the_rest(
+    ground: Ground, fronted: Front, in_one_batch: None
+):
     await ground.live()
     gate = Gate()
     fronted.rules.append(gate)
@@ -333,10 +345,10 @@ async def test_stop_finishes_the_batch_in_hand_and_gives_back_the_rest(ground: G
     await ground.tell()
     indexer = Indexer(ground.indexer_settings(lease_seconds=300))
     working = asyncio.create_task(indexer.run())
-    await asyncio.wait_for(gate.reached.wait(), 10)
+    await asyncio.wait_for(gate.reached.wait(), 60)
     await indexer.stop()
     gate.open()
-    await asyncio.wait_for(working, 10)
+    await asyncio.wait_for(working, 30)
 
     async def acknowledged() -> bool:
         info = await api(ground.bus, "CONSUMER.INFO.EVENTS.indexer")
@@ -359,10 +371,8 @@ async def test_a_server_that_it_cannot_work_with(ground: Ground, fronted: Front,
     await ground.tell()
     async with ground.indexing() as indexer:
         (problem,) = await eventually(
-            lambda: [p for p in indexer.problems() if p != "starting" and "starting" not in p],
-            what="it tells",
+            lambda: [p for p in indexer.problems() if "8 or 9 is needed" in p], what="it tells"
         )
-        assert "8 or 9 is needed" in problem
         assert isinstance(problem, Degraded)
         fronted.version = None
         await ground.rest()

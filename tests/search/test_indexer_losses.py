@@ -18,7 +18,7 @@ async def test_an_empty_elasticsearch_is_filled(ground: Ground):
     await ground.change("delete", contacts[0])
     ground.untold()  # nobody is told: they are from before
     async with ground.indexing():
-        await eventually(lambda: ground.done(1), timeout=20, what="a rebuild is done")
+        await eventually(lambda: ground.done(1), timeout=60, what="a rebuild is done")
         await ground.agrees()
         contact_id = await ground.make(first_name="Maria")
         await ground.tell()
@@ -42,7 +42,7 @@ async def test_a_live_index_that_is_lost_is_built_anew(ground: Ground, lost: str
             await ground.search.indices.delete_alias(index=live, name=name)
         contact_id = await ground.make(first_name="Maria")
         await ground.tell()
-        await eventually(lambda: ground.done(1), timeout=20, what="a rebuild is done")
+        await eventually(lambda: ground.done(1), timeout=60, what="a rebuild is done")
         await ground.rest()
         await ground.agrees()
         assert await ground.document(contact_id)
@@ -68,7 +68,7 @@ async def test_events_that_nobody_had_read_are_gone(ground: Ground, how: str):
     await ground.make(first_name="Later")
     await ground.tell()
     async with ground.indexing():
-        await eventually(lambda: ground.done(1), timeout=20, what="a rebuild is done")
+        await eventually(lambda: ground.done(1), timeout=60, what="a rebuild is done")
         await ground.rest()
         assert await ground.document(missed)
         await ground.agrees()
@@ -84,7 +84,7 @@ async def test_events_that_go_once_they_are_in_the_next_index(ground: Ground, lo
         await ground.live()
         await state.set_back(ground.connection)
     await state.request(ground.connection, None)
-    job = await state.claim(ground.connection, "me", 60)
+    job = await state.claim(ground.connection, "me", 600)
     assert job
     index = await ground.following()
     await state.begin_index(ground.connection, job, index)
@@ -132,7 +132,7 @@ async def test_a_database_that_was_set_back(ground: Ground):
         )
         await ground.change("update", behind, set={"last_name": "Other"})
         await ground.tell()
-        await eventually(lambda: ground.done(1), timeout=20, what="a rebuild is done")
+        await eventually(lambda: ground.done(1), timeout=60, what="a rebuild is done")
         await ground.rest()
         await ground.agrees()
         document = await ground.document(behind)

@@ -9,7 +9,7 @@ import pytest
 
 from ops.devstack import ElasticsearchServer
 from storage.search import state
-from storage.search.elastic import indexes, mapping
+from storage.search.elastic import indexes, mapping, patience
 from storage.search.elastic.connection import connect as connect_search
 from storage.search.elastic.indexes import Gone
 from tests.conftest import Elasticsearch
@@ -24,15 +24,17 @@ def tenant() -> str:
     return f"t-{uuid.uuid4().hex[:12]}"
 
 
-async def test_an_index_that_is_lost_on_the_way(shelf: Shelf, small: None):
+async def test_an_index_that_is_lost_on_the_way(shelf: Shelf, small: None, monkeypatch: pytest.MonkeyPatch):
     await shelf.contacts(tenant(), 60)
     halfway = Halfway()
+    halfway.hold(monkeypatch)
     job = await shelf.job()
     working = asyncio.create_task(shelf.rebuild(job, halfway))
     await halfway.reached.wait()
     lost = (await state.read(shelf.other)).next
     assert lost is not None
     await shelf.search.indices.delete(index=lost)
+    halfway.go_on()
     with pytest.raises(Gone):
         await working
     await state.release(shelf.other, job)
@@ -97,15 +99,18 @@ async def test_bulk_requests_that_are_refused_for_now(
 
 
 async def test_a_server_that_is_killed_and_restarted(
-    shelf: Shelf, own_elasticsearch: ElasticsearchServer, small: None
+    shelf: Shelf, own_elasticsearch: ElasticsearchServer, small: None, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(patience, "PATIENCE", 300)  # however long it takes to start
     name = tenant()
     await shelf.contacts(name, 60)
     shelf.search, direct = connect_search(own_elasticsearch.url), shelf.search
     halfway = Halfway()
+    halfway.hold(monkeypatch)
     working = asyncio.create_task(shelf.rebuild(await shelf.job(), halfway))
     await halfway.reached.wait()
     await asyncio.to_thread(own_elasticsearch.kill)
+    halfway.go_on()
     await eventually(lambda: any(step.startswith("waiting") for step, _, _ in halfway.told), what="it waits")
     await asyncio.to_thread(own_elasticsearch.restart)
     outcome = await working

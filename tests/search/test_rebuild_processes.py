@@ -19,6 +19,7 @@ from ops.supervisor import command
 from storage.search import rebuild as module
 from storage.search import state
 from tests.conftest import Elasticsearch
+from tests.eventually import eventually
 from tests.helpers.beside import beside
 from tests.helpers.forked import CLEAN, Ran, rollcall
 from tests.helpers.front import Front, Gate
@@ -122,15 +123,16 @@ async def test_killed_and_resumed(shelf: Shelf, traffic: Traffic, elasticsearch:
             environment=environment(shelf, elasticsearch.url, ROLLCALL_FAILPOINT=point),
         )
         assert killed.code == -signal.SIGKILL, killed
+        await eventually(lambda: min(traffic.searches, traffic.changes) > 5, what="searches and writes go on")
         searches, changes = traffic.searches, traffic.changes
         await expire(shelf)
         resumed = await rollcall(
             "search", "rebuild", "--json", environment=environment(shelf, elasticsearch.url)
         )
         assert (resumed.code, events(resumed)) == (0, ["resumed", "done"]), resumed
-    assert min(searches, changes) > 5
-    assert traffic.searches > searches
-    assert traffic.changes > changes
+        await eventually(
+            lambda: traffic.searches > searches and traffic.changes > changes, what="they still do"
+        )
     filled = [line["done"] for line in told(resumed) if line.get("step") == "filling"]
     if point.startswith("rebuild_chunk"):
         assert filled[0] == (2_000 if "saved" in point else 1_000)  # it does not begin again
@@ -200,7 +202,7 @@ async def test_interrupted_it_lets_go_at_once(shelf: Shelf, traffic: Traffic, el
         )
         await asyncio.wait_for(gate.reached.wait(), 60)
         process.send_signal(signal.SIGINT)
-        out, err = await asyncio.wait_for(process.communicate(), 30)
+        out, err = await asyncio.wait_for(process.communicate(), 60)
         assert (process.returncode, err) == (130, b""), (out, err)
         assert b"interrupted" in out
         gate.open()

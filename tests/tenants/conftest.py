@@ -15,6 +15,7 @@ from contracts.client import Client
 from storage.postgres import WRITER, connect
 from tests.e2e.fleet import Running, up
 from tests.helpers import seed
+from tests.helpers.realm import Patient
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ async def fleet() -> AsyncIterator[Running]:
 
 @pytest.fixture(scope="session")
 async def client(fleet: Running) -> AsyncIterator[Client]:
-    async with Client(fleet.line["nats_url"], source="test") as client:
+    async with Patient(fleet.line["nats_url"], source="test") as client:
         yield client
 
 

@@ -84,7 +84,7 @@ async def test_a_command_touches_nothing_of_another_tenant(
     victim = await make()
     for data in cases.COMMANDS[name](victim):
         before = await everything(writer, victim)
-        result = await client.send(name, "b", data, timeout=10)
+        result = await client.send(name, "b", data, timeout=60)
         said = result.model_dump_json(exclude_none=True)
         assert victim.id not in said or victim.id in str(data), said
         if result.status == "applied":
@@ -102,7 +102,7 @@ async def test_the_same_command_of_the_same_tenant_finds_it(client: Client, make
     """So that the cases above would have done something, were it not for the tenant."""
     for number, _ in enumerate(cases.COMMANDS[name](await make())):
         victim = await make()
-        result = await client.send(name, "a", cases.COMMANDS[name](victim)[number], timeout=10)
+        result = await client.send(name, "a", cases.COMMANDS[name](victim)[number], timeout=60)
         if (
             name == "identifier.add" and result.code == "identifier_taken"
         ):  # by the contact of the case before
@@ -119,7 +119,7 @@ async def test_a_tenant_in_the_body_changes_nothing(
     victim = await make()
     data = cases.COMMANDS[name](victim)[0]
     before = await everything(writer, victim)
-    result = await client._send(f"command.{name}.b.k", f"command.{name}", "a", data, None, None, 10)
+    result = await client._send(f"command.{name}.b.k", f"command.{name}", "a", data, None, None, 60)
     assert (result.status, result.code) == ("dead", "tenant_mismatch")
     assert await everything(writer, victim) == before
 

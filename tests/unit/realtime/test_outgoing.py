@@ -162,7 +162,7 @@ async def test_nobody_waits_for_a_client_that_has_gone(by: str):
     else:
         await client.read(1)
     with pytest.raises(OSError):
-        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(waiting, 30)
     out.offer(Frame("a", 11))
     assert not out._queue
 
@@ -210,4 +210,4 @@ async def test_whoever_can_wait_waits_for_frames_that_are_no_events_too(monkeypa
     await asyncio.sleep(0)
     assert not waiting.done()
     await client.read(1)
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 30)

@@ -51,7 +51,7 @@ async def test_answers_wait_until_the_client_reads():
     assert not session._ending.done()
     socket.reads.set()
     await asyncio.gather(*session._asked)
-    await session._outgoing.flush(5)
+    await session._outgoing.flush(30)
     results = [f["ref"] for f in socket.frames if f["type"] == "result"]
     assert results == [f"r{n}" for n in range(len(asked))]
 
@@ -62,7 +62,7 @@ async def test_who_asks_and_never_reads_is_let_go():
     for _ in range(22):
         session._put(type="pong")
         await asyncio.sleep(0)
-    ended = await asyncio.wait_for(session._ending, 1)
+    ended = await asyncio.wait_for(session._ending, 30)
     assert (ended.code, ended.reason) == (4429, GoodbyeReason.SLOW)
 
 

@@ -28,7 +28,7 @@ async def test_it_is_told_to_come_again():
         interface="asgi3",
         ws=Protocol,
         lifespan="off",
-        log_level="error",
+        log_config=None,  # the loggers are every test's
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
