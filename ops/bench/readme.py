@@ -46,7 +46,9 @@ def lines(figures: Mapping[str, Any]) -> Iterator[Line]:
     yield from _realtime(figures.get("realtime", {}))
     for worker, peak in sorted(figures.get("memory_mb", {}).items()):
         most = 200 if worker == "indexer" else 150
-        yield Line(f"peak memory of {worker}", f"{peak:.0f} MB", f"at most {most} MB")
+        sockets = figures.get("realtime", {}).get("storm_clients")
+        under = f" with {sockets:,} sockets" if worker == "realtime" and sockets else ""
+        yield Line(f"peak memory of {worker}{under}", f"{peak:.0f} MB", f"at most {most} MB")
     if "statements_per_batch" in figures:
         counts: Mapping[str, int] = figures["statements_per_batch"]
         what = f"statements a batch of {' / '.join(counts)} messages"

@@ -88,20 +88,25 @@ async def test_in_order_across_rows_with_ids_and_markers(connection, publisher, 
     assert await waiting(connection) == 0
 
 
-async def test_the_log_says_whose_few_events_leave(connection, publisher):
+async def test_the_log_says_whose_events_leave(connection, publisher):
     def of(tenant: str, shard: int) -> OutboundEvent:
         made = event(shard, 1)
         return made._replace(subject=made.subject.replace("acme", tenant))
 
     told = []
-    for sent in ([of("acme", 0), of("acme", 1)], [of("acme", 0), of("globex", 0)], [of("acme", 2)] * 9):
+    for sent in (
+        [of("acme", 0), of("acme", 1)],
+        [of("acme", 0), of("globex", 0)],
+        [of("acme", 2)] * 9,
+        [of(t, 2) for t in "aabbc" * 3],
+    ):
         await append(connection, [made._replace(id=envelope.new_id()) for made in sent])
         with capture_logs() as lines:
             await drain(publisher, connection)
         of_one = [line for line in lines if line.get("operation") == "relay"]
         assert {line["phase"] for line in of_one} == {"START", "PUBLISH", "END"}
         told.append({(line.get("tenant"), line.get("tenants")) for line in of_one})
-    assert told == [{("acme", None)}, {(None, 2)}, {(None, None)}]
+    assert told == [{("acme", None)}, {(None, 2)}, {("acme", None)}, {(None, 3)}]
 
 
 async def test_what_is_packed_together(connection):

@@ -196,13 +196,17 @@ async def test_interrupted_it_lets_go_at_once(shelf: Shelf, traffic: Traffic, el
         front.always = gate
         process = await asyncio.create_subprocess_exec(
             *command("search", "rebuild"),
-            env=environment(shelf, front.url),
+            env=environment(shelf, front.url) | {"PYTHONFAULTHANDLER": "1"},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         await asyncio.wait_for(gate.reached.wait(), 60)
         process.send_signal(signal.SIGINT)
-        out, err = await asyncio.wait_for(process.communicate(), 60)
+        ending = asyncio.create_task(process.communicate())
+        await asyncio.wait({ending}, timeout=60)
+        if not ending.done():
+            process.send_signal(signal.SIGABRT)  # it says where it stands
+        out, err = await ending
         assert (process.returncode, err) == (130, b""), (out, err)
         assert b"interrupted" in out
         gate.open()

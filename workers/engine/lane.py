@@ -395,10 +395,10 @@ class Lane(Generic[M]):
                 await self._connection.close(timeout=2)
 
 
-def _common(batch: Batch[M]) -> dict[str, str]:
-    """What can be said of the batch as a whole."""
+def _common(batch: Batch[M]) -> dict[str, Any]:
+    """What can be said of the batch as a whole: whose it is, or of how many."""
     tenants = {entry.tenant for entry in batch.entries}
-    fields = {"tenant": tenants.pop()} if len(tenants) == 1 else {}
+    fields: dict[str, Any] = {"tenant": tenants.pop()} if len(tenants) == 1 else {"tenants": len(tenants)}
     if len(batch) == 1 and (messages := batch.messages()):
         fields["correlation_id"] = messages[0].correlation_id or messages[0].id
     return fields

@@ -183,9 +183,7 @@ class Publisher:
             return 0
         packed = pack(found)
         rows = packed.every_row()
-        operation = Operation(
-            log, "relay", rows=len(rows), shards=sorted(packed.rows), **_tenants(rows, packed.events)
-        )
+        operation = Operation(log, "relay", rows=len(rows), shards=sorted(packed.rows), **_tenants(rows))
         known = {shard: self._settled.pop(shard) for shard in packed.rows}
         try:
             moves = await self._send(packed, known)
@@ -303,13 +301,12 @@ class Publisher:
             self._settled |= {move.shard: move.known for move in still}
 
 
-def _tenants(rows: Iterable[Row], events: int) -> dict[str, Any]:
-    """For the log, whose the events are: the tenant, or how many; of more than a few it would be work for each event."""
-    if not 0 < events <= FEW:
-        return {}
-    lines = [line for row in rows if row.events for line in row.events.split(b"\n")]
-    tenants = {line.split(b".", 3)[2].decode() for line in lines}
-    return {"tenant": tenants.pop()} if len(tenants) == 1 else {"tenants": len(tenants)}
+def _tenants(rows: Iterable[Row]) -> dict[str, Any]:
+    """For the log, whose the events are: the tenant, or how many."""
+    tenants = {line.split(b".", 3)[2] for row in rows if row.events for line in row.events.split(b"\n")}
+    if len(tenants) == 1:
+        return {"tenant": tenants.pop().decode()}
+    return {"tenants": len(tenants)} if tenants else {}
 
 
 def cut(payload: bytes) -> bytes:
