@@ -75,7 +75,12 @@ async def connect(
 ) -> asyncpg.Connection:
     """One connection as the role; ``None`` keeps the DSN's own. jsonb is text in both directions."""
     return await asyncpg.connect(
-        check_dsn(dsn), server_settings=settings_of(role, application_name), timeout=timeout
+        check_dsn(dsn),
+        server_settings=settings_of(role, application_name),
+        timeout=timeout,
+        # Each number of rows that go as plain INSERTs is a statement of its own (copy.py): all are kept, for as long as we are.
+        statement_cache_size=512,
+        max_cached_statement_lifetime=0,
     )
 
 

@@ -1,6 +1,6 @@
-"""What the messages of a batch refer to, found in one statement. Nothing is locked by it.
+"""The contacts that the messages of a batch refer to, and the ids that were seen before, found in one statement. Nothing is locked.
 
-Whatever a batch refers to, the round trip is one: at a few messages a batch the round trips are most of what it costs. And one
+However they are referred to, the round trip is one: at a few messages a batch the round trips are most of what it costs. And one
 statement sees one moment: no two of its findings contradict each other.
 """
 
@@ -48,8 +48,8 @@ class Found:
 
 _AT, _MESSAGE, _CONTACT, _EXTERNAL, _IDENTIFIER = range(5)
 
-# A lateral subquery with offset 0 is looked up key by key. A plain join leaves the planner to walk the whole table instead
-# while it still believes it empty. A redirect answers with its survivor; merged_into never names another redirect.
+# Here and in every statement over keys: a lateral subquery with offset 0 is looked up key by key. A plain join leaves the
+# planner to walk the whole table instead while it still believes it empty. A redirect answers with its survivor; merged_into never names another redirect.
 FIND: Final = f"""
 select {_AT} as what, 0 as place, null::text as text, null::uuid as named, null::uuid as id, now() as at
 union all

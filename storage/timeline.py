@@ -142,15 +142,15 @@ async def upsert_statuses(connection: asyncpg.Connection, statuses: Sequence[Mes
         key = (status.tenant_id, status.channel, status.message_id)
         if key not in highest or (status.rank, status.at) > (highest[key].rank, highest[key].at):
             highest[key] = status
-    rows = list(highest.values())
-    if rows:
+    latest = list(highest.values())
+    if latest:
         await connection.execute(
             UPSERT_STATUSES,
-            [s.tenant_id for s in rows],
-            [s.channel for s in rows],
-            [s.message_id for s in rows],
-            [s.contact_id for s in rows],
-            [s.status for s in rows],
-            [s.rank for s in rows],
-            [s.at for s in rows],
+            [s.tenant_id for s in latest],
+            [s.channel for s in latest],
+            [s.message_id for s in latest],
+            [s.contact_id for s in latest],
+            [s.status for s in latest],
+            [s.rank for s in latest],
+            [s.at for s in latest],
         )

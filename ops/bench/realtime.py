@@ -195,7 +195,9 @@ async def _storm(ground: Ground, realtime: Running, crowd: Crowd, contacts: Sequ
     tenant = person(0).tenant
     await crowd.open([(token(tenant, contact), contact) for contact in contacts])
     commands = await _events(ground, tenant, contacts, RATE, together=TOGETHER)
-    await _until_all_came(crowd, await _expected(ground, tenant, commands, len(contacts)))
+    missing, _ = await _until_all_came(crowd, await _expected(ground, tenant, commands, len(contacts)))
+    if missing:
+        raise RuntimeError(f"{missing} events had not come before the worker was killed")
     count = int(RATE_STORM * (BACK_WITHIN + 5))
     happening = asyncio.create_task(_events(ground, tenant, _some(contacts, count), RATE_STORM))
     await asyncio.sleep(2)
