@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import secrets
+import signal
 from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,10 @@ from storage.search.elastic.connection import Unavailable, check, connect
 from tests.eventually import eventually
 
 _numbers = itertools.count(1)
+
+# A shell that runs us in the background has it ignored, and so would everybody whom we start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Taken out of the environment: a fleet that a test starts uses an Elasticsearch only if the test says so.
 GIVEN_ELASTICSEARCH = os.environ.pop("ELASTICSEARCH_URL", None)

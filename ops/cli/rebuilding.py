@@ -33,7 +33,6 @@ LEASE: Final = 10.0  # seconds until another process may go on where this one wa
 POLL: Final = 0.5  # seconds between two looks at what another process does
 WAIT: Final = 2.0  # seconds until Elasticsearch is tried again
 TOLD: Final = 1.0  # seconds between two lines of progress
-INSIST: Final = 1.0  # seconds until what does not end is told again
 
 
 class Show(Protocol):
@@ -160,12 +159,8 @@ class Rebuilding:
 
 
 async def _end(working: asyncio.Future[Outcome]) -> None:
-    """Cancelled again and again: what comes at the moment that an ``asyncio.wait_for`` ends may be swallowed."""
-    while not working.done():
-        working.cancel()
-        await asyncio.wait({working}, timeout=INSIST)
-    if not working.cancelled():
-        working.exception()  # whoever has heard of it has raised it
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
 
 
 async def _let_go(ending: Coroutine[Any, Any, None]) -> None:
