@@ -7,7 +7,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any, cast
 
 import orjson
@@ -118,6 +118,13 @@ def configure(level: str = "info") -> None:
 def get_logger(name: str) -> FilteringBoundLogger:
     """A logger whose lines carry ``module: name``; may be asked for before ``configure``."""
     return cast("FilteringBoundLogger", structlog.get_logger(module=name))
+
+
+def whose(tenants: Collection[str]) -> dict[str, Any]:
+    """Fields that say whose something is: the tenant, or how many there are."""
+    if len(tenants) == 1:
+        return {"tenant": next(iter(tenants))}
+    return {"tenants": len(tenants)} if tenants else {}
 
 
 class Operation:

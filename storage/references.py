@@ -39,9 +39,8 @@ class Found:
 
     at: datetime  # when the transaction began, by the database's clock
     first_outcomes: dict[SeenKey, str] = field(default_factory=dict)  # JSON, of each id that is taken
-    answering: dict[ContactKey, uuid.UUID] = field(
-        default_factory=dict
-    )  # an id as named -> who answers for it
+    # An id as named -> the contact that answers for it.
+    answering: dict[ContactKey, uuid.UUID] = field(default_factory=dict)
     external_ids: dict[tuple[str, str], Answering] = field(default_factory=dict)
     owners: dict[Lookup, dict[str, uuid.UUID]] = field(default_factory=dict)  # scope -> contact
 
@@ -49,7 +48,8 @@ class Found:
 _AT, _MESSAGE, _CONTACT, _EXTERNAL, _IDENTIFIER = range(5)
 
 # Here and in every statement over keys: a lateral subquery with offset 0 is looked up key by key. A plain join leaves the
-# planner to walk the whole table instead while it still believes it empty. A redirect answers with its survivor; merged_into never names another redirect.
+# planner to walk the whole table instead while it still believes it empty. A redirect answers with its survivor; merged_into
+# never names another redirect.
 FIND: Final = f"""
 select {_AT} as what, 0 as place, null::text as text, null::uuid as named, null::uuid as id, now() as at
 union all

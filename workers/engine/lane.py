@@ -22,7 +22,7 @@ import asyncpg
 
 from contracts.subjects import StreamSpec
 from ops import metrics
-from ops.logging import Operation, get_logger
+from ops.logging import Operation, get_logger, whose
 from storage import cursors, postgres
 from storage.errors import Restart
 from workers.engine.ahead import Ahead
@@ -397,8 +397,7 @@ class Lane(Generic[M]):
 
 def _common(batch: Batch[M]) -> dict[str, Any]:
     """What can be said of the batch as a whole: whose it is, or of how many."""
-    tenants = {entry.tenant for entry in batch.entries}
-    fields: dict[str, Any] = {"tenant": tenants.pop()} if len(tenants) == 1 else {"tenants": len(tenants)}
+    fields = whose({entry.tenant for entry in batch.entries})
     if len(batch) == 1 and (messages := batch.messages()):
         fields["correlation_id"] = messages[0].correlation_id or messages[0].id
     return fields

@@ -30,6 +30,10 @@ class Line(NamedTuple):
     id: bytes
     payload: bytes
 
+    @property
+    def tenant(self) -> str:
+        return self.subject.split(b".", 3)[2].decode()
+
 
 class Mark(NamedTuple):
     """A message that is taken only if ``expected`` is the sequence of the last one on its subject (0: there is none)."""

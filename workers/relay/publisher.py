@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import asyncpg
 import orjson
@@ -17,7 +17,7 @@ from nats.aio.client import Client
 
 from contracts.subjects import EVENTS, relay_marker
 from ops import failpoint, metrics
-from ops.logging import Operation, get_logger
+from ops.logging import Operation, get_logger, whose
 from storage import outbox
 from storage.outbox import Marker, Move, Row
 from workers.jetstream import NoAnswer, Refused
@@ -183,10 +183,14 @@ class Publisher:
             return 0
         packed = pack(found)
         rows = packed.every_row()
-        operation = Operation(log, "relay", rows=len(rows), shards=sorted(packed.rows), **_tenants(rows))
+        lines = {
+            shard: [line for row in of for line in self._lines(row)] for shard, of in packed.rows.items()
+        }
+        tenants = {line.tenant for of in lines.values() for line in of}
+        operation = Operation(log, "relay", rows=len(rows), shards=sorted(packed.rows), **whose(tenants))
         known = {shard: self._settled.pop(shard) for shard in packed.rows}
         try:
-            moves = await self._send(packed, known)
+            moves = await self._send(packed, lines, known)
         except (Refused, NoAnswer) as error:
             operation.fail(error)
             if isinstance(error, Refused) and error.code == WRONG_SEQUENCE:
@@ -202,11 +206,10 @@ class Publisher:
         operation.end()
         return len(found)
 
-    async def _send(self, packed: Pack, known: Mapping[int, Marker]) -> list[Move]:
+    async def _send(
+        self, packed: Pack, lines: Mapping[int, Sequence[Line]], known: Mapping[int, Marker]
+    ) -> list[Move]:
         """Publish the events, and the markers of their shards. A shard that has only replies keeps its marker."""
-        lines = {
-            shard: [line for row in rows for line in self._lines(row)] for shard, rows in packed.rows.items()
-        }
         if 0 < packed.events <= FEW:
             return await self._send_few(packed, lines, known)
         marks = {
@@ -299,14 +302,6 @@ class Publisher:
             ids = [row.id for move in still for row in packed.rows[move.shard]]
             await outbox.mark_replied(connection, ids)
             self._settled |= {move.shard: move.known for move in still}
-
-
-def _tenants(rows: Iterable[Row]) -> dict[str, Any]:
-    """For the log, whose the events are: the tenant, or how many."""
-    tenants = {line.split(b".", 3)[2] for row in rows if row.events for line in row.events.split(b"\n")}
-    if len(tenants) == 1:
-        return {"tenant": tenants.pop().decode()}
-    return {"tenants": len(tenants)} if tenants else {}
 
 
 def cut(payload: bytes) -> bytes:
