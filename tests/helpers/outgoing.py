@@ -123,9 +123,8 @@ async def window_zero(client) -> None:
     """The ids of deleted messages are forgotten, as a broker that lost messages lost their ids."""
     milliseconds = itertools.cycle((100, 90))
 
-    async def told() -> (
-        bool
-    ):  # once in thousands of times the broker goes on by the window that it had before
+    # Once in thousands of times the broker goes on by the window that it had before: it is told again.
+    async def told() -> bool:
         await shorten_window(client, next(milliseconds))
         await window_passed(client, 3)
         return True

@@ -76,6 +76,12 @@ async def lagless(nats_url: str) -> None:
         await client.close()
 
 
+def patient(patch: pytest.MonkeyPatch) -> None:
+    """A worker of this process gives Elasticsearch as long as it takes."""
+    for module in (connection, query, elastic):
+        patch.setattr(module, "TIMEOUT", 60)
+
+
 @asynccontextmanager
 async def asking_on(
     elasticsearch_url: str | None, database: str, nats_url: str, writer: asyncpg.Connection
@@ -85,9 +91,7 @@ async def asking_on(
     It has patience: what is found is tested with it, and not how soon.
     """
     async with AsyncExitStack() as stack:
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for module in (connection, query, elastic):
-            patch.setattr(module, "TIMEOUT", 60)
+        patient(stack.enter_context(pytest.MonkeyPatch.context()))
         settings: dict[str, Any] = {"elasticsearch_url": elasticsearch_url}
         if elasticsearch_url is not None:
             await lagless(nats_url)

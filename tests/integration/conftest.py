@@ -6,7 +6,10 @@ And the read side over the bus: rows go straight into the tables, and a queries 
 from __future__ import annotations
 
 import itertools
+import uuid
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
 
 import asyncpg
 import pytest
@@ -14,10 +17,16 @@ import pytest
 from ops.devstack import NatsServer
 from storage.postgres import WRITER, connect, engine
 from storage.reads.session import Reads
+from tests.conftest import Elasticsearch
+from tests.helpers.applier import Applier
 from tests.helpers.asker import Asker, asking
+from tests.helpers.elastic import Index, door, indexed
+from tests.helpers.engines import Begin, Stage
 from tests.helpers.office import Office
 from tests.helpers.party import Party
+from tests.helpers.searching import lagless, patient
 from tests.helpers.tenant import Tenant
+from workers.queries import elastic
 
 _tenants = itertools.count(1)
 
@@ -71,3 +80,53 @@ async def tenant(ask: Asker, writer: asyncpg.Connection) -> Tenant:
     tenant = Tenant(ask, writer, f"t{next(_tenants)}")
     await tenant.another(id=tenant.contact)
     return tenant
+
+
+# -- searches that either engine may answer (tests/helpers/engines.py)
+
+
+@pytest.fixture
+async def applier(writer: asyncpg.Connection) -> Applier:
+    """Of a fresh tenant with three contacts: Ann one, Ann two, Ann three."""
+    applier = Applier(writer, tenant=f"t-{uuid.uuid4().hex[:8]}")
+    for name in ("one", "two", "three"):
+        await applier.send("contact.create", {"external_id": name, "first_name": "Ann", "last_name": name})
+    return applier
+
+
+@pytest.fixture(scope="module")
+async def index(elasticsearch: Elasticsearch) -> AsyncIterator[Index]:
+    async with indexed(elasticsearch.url) as index:
+        yield index
+
+
+@pytest.fixture
+async def begin(
+    index: Index,
+    database: str,
+    bus: NatsServer,
+    writer: asyncpg.Connection,
+    applier: Applier,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Begin]:
+    """Call it when the contacts are made: they are indexed, and the worker begins.
+
+    It looks more often how Elasticsearch is, for less waiting; and has patience, so that it is not away for being slow.
+    """
+    monkeypatch.setattr(elastic, "LOOK", 0.2)
+    monkeypatch.setattr(elastic, "PAUSE", 0.3)
+    patient(monkeypatch)
+    await lagless(bus.url)
+    await writer.execute(
+        "update search_state set caught_up_at = null, caught_up_sequence = null, incomplete_since = null"
+    )
+    async with AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> Stage:
+            await index.fill(writer, applier.tenant)
+            shut = await stack.enter_async_context(door(index.url))
+            given = {"elasticsearch_url": shut.url, "search_index": index.alias, **settings}
+            ask = await stack.enter_async_context(asking(database, bus.url, **given))
+            return Stage(ask, shut, index, applier)
+
+        yield start

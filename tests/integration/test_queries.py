@@ -13,7 +13,6 @@ import pytest
 
 from contracts.registry import QUERIES
 from ops.devstack import NatsServer
-from storage.postgres import WRITER, connect
 from tests.helpers import seed
 from tests.helpers.asker import Asker, asking
 from workers.queries.handlers import HANDLERS
@@ -47,13 +46,6 @@ NUMBER = "+4915112345678"
 async def ask(database: str, bus: NatsServer) -> AsyncIterator[Asker]:
     async with asking(database, bus.url, tenant_regions={"a": "DE"}) as asker:
         yield asker
-
-
-@pytest.fixture(scope="module")
-async def writer(database: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await connect(database, WRITER)
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture(scope="module")

@@ -11,19 +11,11 @@ import orjson
 import pytest
 
 from ops.devstack import NatsServer
-from storage.postgres import WRITER, connect
 from storage.search.text import MOST_TERMS
 from tests.conftest import Elasticsearch
 from tests.helpers.applier import Applier
 from tests.helpers.asker import Asker
 from tests.helpers.searching import PEOPLE, asking_on, made
-
-
-@pytest.fixture(scope="module")
-async def writer(database: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await connect(database, WRITER)
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture(scope="module")

@@ -9,18 +9,10 @@ import asyncpg
 import pytest
 
 from ops.devstack import NatsServer
-from storage.postgres import WRITER, connect
 from tests.conftest import Elasticsearch
 from tests.helpers import seed
 from tests.helpers.asker import Asker
 from tests.helpers.searching import PEOPLE, asking_on, made
-
-
-@pytest.fixture(scope="module")
-async def writer(database: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await connect(database, WRITER)
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture(scope="module")
