@@ -26,7 +26,6 @@ from tests.helpers.outgoing import (
     running,
     settings,
     settle,
-    shorten_window,
     stored,
     waiting,
     window_passed,
@@ -167,7 +166,7 @@ async def test_replies_leave_with_their_row_and_again_after_a_crash(connection, 
 
 async def test_killed_between_publish_and_mark(connection, publisher, nats):
     """The duplicate window does not help here: it is made short, and has passed."""
-    await shorten_window(nats)
+    await window_zero(nats)
     first, second, third = event(0, 1), event(0, 2), event(0, 3)
     await append(connection, [first])
     await drain(publisher, connection)
@@ -186,7 +185,7 @@ async def test_killed_between_publish_and_mark(connection, publisher, nats):
 
 async def test_a_zombie_is_refused(connection, nats):
     """It read its rows, slept past its lease and the duplicate window, and wakes up with them in hand."""
-    await shorten_window(nats)
+    await window_zero(nats)
     zombie, heir = Publisher(nats), Publisher(nats)
     one, two = event(0, 1), event(0, 2)
     await append(connection, [one])
