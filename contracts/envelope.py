@@ -33,9 +33,7 @@ _HALF = MAX_DEPTH // 2  # with no more of either bracket, nothing can be nested 
 # An even run of backslashes before \u0000 is escaped backslashes and the NUL is real; an odd one makes it plain text.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _OPTIONAL = ("tenantid", "correlationid", "causationid", "actor", "traceparent")
-_CHECKED = frozenset(
-    {"id", "source", "type", "time", "subject", "dataversion", "datacontenttype", *_OPTIONAL}
-)
+_CHECKED = frozenset({"id", "source", "time", "subject", "dataversion", "datacontenttype", *_OPTIONAL})
 
 
 class EnvelopeError(Exception):
@@ -49,7 +47,8 @@ class EnvelopeError(Exception):
 
 @dataclass(slots=True)  # never changed; frozen would cost a tenth of parsing
 class Envelope:
-    """CloudEvents attributes and data. ``type`` is "" where the message has none; ``time`` is in UTC.
+    """CloudEvents attributes and data. ``type`` is as it came, "" where there is none: of webhooks nobody looks at it.
+    ``time`` is in UTC.
 
     ``data`` is parsed JSON, or a str where ``datacontenttype`` is a form's.
     """
@@ -170,14 +169,14 @@ def _envelope(attributes: dict[str, Any], data: Any, content_type: str) -> Envel
             if name != "subject":
                 raise EnvelopeError("bad_envelope", f"{name}: at most {MAX_ATTRIBUTE} characters")
     get = attributes.get
-    identity, source, time = get("id"), get("source"), get("time")
+    identity, source, time, kind = get("id"), get("source"), get("time"), get("type")
     if not identity or not source or identity.isspace() or source.isspace():
         missing = "source" if identity and not identity.isspace() else "id"
         raise EnvelopeError("bad_envelope", f"{missing}: required, and must not be empty")
     return Envelope(
         identity,
         source,
-        get("type") or "",
+        kind if type(kind) is str else "" if kind is None else repr(kind),
         data,
         None if time is None else _time(time),
         get("tenantid"),

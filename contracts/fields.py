@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, StrictBool, StrictInt, StringConstraints, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, StrictBool, StrictInt, StringConstraints, WithJsonSchema
 
 from contracts.moments import moment
 
@@ -24,6 +24,19 @@ def _moment(value: Any) -> datetime:
     if not isinstance(value, str):
         raise ValueError("must be text, RFC 3339 with an offset, such as 2026-01-31T12:00:00Z")  # noqa: TRY004 - only this becomes a fault
     return moment(value)
+
+
+def blank_is_absent(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def without_nulls(model: type[BaseModel], given: Any) -> Any:
+    """What was given, but for fields of the model that are null: those count as left out."""
+    if not isinstance(given, dict) or None not in given.values():
+        return given
+    return {
+        name: value for name, value in given.items() if value is not None or name not in model.model_fields
+    }
 
 
 Moment = Annotated[

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from contracts.fields import without_nulls
 
 FAULTS = 50  # explained at most; a body may hold any number
 FIELD_CHARACTERS = 200  # of a field's name, which may be the sender's invention
@@ -16,17 +18,23 @@ _MESSAGES = {
     "dict_type": "must be a JSON object",
     "list_type": "must be a JSON array",
     "uuid_parsing": "must be a UUID",
+    "uuid_type": "must be a UUID",
     "string_too_short": "must not be blank; leave the field out instead",
 }
 
 
 class Command(BaseModel):
-    """The ``data`` of a command. An unknown field is refused."""
+    """The ``data`` of a command. An unknown field is refused; one that is null counts as left out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     TYPE: ClassVar[str]
     VERSION: ClassVar[str] = "1.0"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, given: Any) -> Any:
+        return without_nulls(cls, given)
 
 
 def validation_errors(

@@ -10,6 +10,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -122,9 +123,10 @@ class ContactSet(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _nothing_is_null(cls, value: Any) -> Any:
+    def _nothing_is_null(cls, value: Any, field: ValidationInfo) -> Any:
         if value is None:
-            raise ValueError("must not be null; name the field in unset instead")
+            fix = "name the field in unset" if field.field_name in UNSETTABLE else "leave the field out"
+            raise ValueError(f"must not be null; {fix} instead")
         return value
 
 
@@ -144,21 +146,19 @@ class ContactUpdate(Command):
     unset: Annotated[list[Annotated[str, AfterValidator(_may_be_unset)]], Field(max_length=UNSET)] | None = (
         None
     )
-    expected_version: Annotated[Whole, Field(ge=1, le=MAX_VERSION)] | None = None
+    expected_version: Annotated[Whole, Field(ge=0, le=MAX_VERSION)] | None = None
     region: Region | None = None
 
-    @model_validator(mode="after")
-    def _sets_or_unsets(self) -> Self:
-        given = self.set.model_fields_set if self.set else set()
-        attributes = self.set.attributes or {} if self.set else {}
-        both = sorted(given.intersection(self.unset or ())) + [
-            name
-            for name in self.unset or ()
-            if name.removeprefix("attributes.") in attributes and "." in name
-        ]
-        if both:
-            raise ValueError(f"{', '.join(both)}: is in set and in unset; keep one")
-        return self
+    @field_validator("unset")
+    @classmethod
+    def _sets_or_unsets(cls, unset: list[str] | None, info: ValidationInfo) -> list[str] | None:
+        given: ContactSet | None = info.data.get("set")
+        if given is not None and unset:
+            written = given.model_fields_set | {f"attributes.{key}" for key in given.attributes or ()}
+            both = sorted(written.intersection(unset))
+            if both:
+                raise ValueError(f"{', '.join(both)}: is in set as well; keep one")
+        return unset
 
 
 class ContactDelete(Command):

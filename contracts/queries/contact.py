@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from contracts.fields import Flag, Moment, Text100, Text255, Whole
+from contracts.fields import Flag, Moment, Text100, Text255, Whole, blank_is_absent
 from contracts.queries.base import Query
 from contracts.reference import Channel, ContactReference, ExternalId, RawIdentifier, Scope
 from contracts.vocabulary import Audience, Category, ContactStatus, Source
@@ -63,7 +63,7 @@ class ContactList(Query):
     last_contact_before: Moment | None = None
     has_email: Flag | None = None
     has_phone: Flag | None = None
-    search: Text255 | None = None
+    search: Annotated[Text255 | None, BeforeValidator(blank_is_absent)] = None
     sort_by: Literal["created_at", "updated_at", "last_contact_at", "display_name"] = "created_at"
     sort_order: Literal["asc", "desc"] = "desc"
     include_deleted: Flag = False

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.config import JsonDict
 
-from contracts.fields import Moment, Text100, Whole
+from contracts.fields import Moment, Text100, Whole, without_nulls
 from contracts.queries.base import Query
 from contracts.queries.contact import Cursor
 from contracts.vocabulary import ContactStatus
@@ -59,6 +59,7 @@ class SearchFilters(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, given: Any) -> Any:
+        given = without_nulls(cls, given)
         if not isinstance(given, dict):
             return given
         named = {name for name in given if isinstance(name, str) and name.startswith(ATTRIBUTE)}

@@ -2,56 +2,37 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
+    model_validator,
 )
 
+from contracts.commands.base import validation_errors
 from contracts.envelope import Envelope
+from contracts.fields import Moment, blank_is_absent, without_nulls
 from contracts.reference import Channel
 from contracts.webhooks.fields import IDENTIFIER_LIMIT, MESSAGE_ID_LIMIT, THREAD_LIMIT, is_person, name_of
 from contracts.webhooks.items import Item, NamedIdentifier, PayloadError
 from contracts.webhooks.naming import GENERAL, consent_of, event_type, keyword_of
 
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-
 
 def _not_blank(text: str) -> str:
     stripped = text.strip()
     if not stripped:
-        raise ValueError("blank")
+        raise ValueError("must not be blank")
     return stripped
-
-
-def _blank_is_absent(value: Any) -> Any:
-    return None if isinstance(value, str) and not value.strip() else value
-
-
-def _rfc3339(value: Any) -> Any:
-    if value is not None and not (isinstance(value, str) and _RFC3339.fullmatch(value)):
-        raise ValueError("not an RFC 3339 time")
-    return value
-
-
-def _in_utc(value: datetime | None) -> datetime | None:
-    try:
-        return value.astimezone(UTC) if value is not None else None
-    except OverflowError:
-        raise ValueError("outside the years 1 to 9999") from None
 
 
 IdentifierText = Annotated[str, Field(max_length=IDENTIFIER_LIMIT), AfterValidator(_not_blank)]
 Scope = Annotated[str | None, Field(max_length=IDENTIFIER_LIMIT)]
-Thread = Annotated[str | None, Field(max_length=THREAD_LIMIT), BeforeValidator(_blank_is_absent)]
+Thread = Annotated[str | None, Field(max_length=THREAD_LIMIT), BeforeValidator(blank_is_absent)]
 
 
 class FurtherIdentifier(BaseModel):
@@ -75,13 +56,18 @@ class NeutralMessage(BaseModel):
     scope: Scope = None
     profile_name: str | None = None
     message_id: Annotated[
-        str | None, Field(max_length=MESSAGE_ID_LIMIT), BeforeValidator(_blank_is_absent)
+        str | None, Field(max_length=MESSAGE_ID_LIMIT), BeforeValidator(blank_is_absent)
     ] = None
     text: str | None = None
-    occurred_at: Annotated[AwareDatetime | None, BeforeValidator(_rfc3339), AfterValidator(_in_utc)] = None
+    occurred_at: Moment | None = None
     session_id: Thread = None
     thread_id: Thread = None
     identifiers: Annotated[list[FurtherIdentifier], Field(max_length=100)] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, given: Any) -> Any:
+        return without_nulls(cls, given)
 
 
 def parse(envelope: Envelope) -> list[Item]:
@@ -92,8 +78,8 @@ def parse(envelope: Envelope) -> list[Item]:
     try:
         message = NeutralMessage.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise PayloadError(".".join(map(str, first["loc"])) or "data", first["msg"]) from None
+        (first,) = validation_errors(error, most=1)
+        raise PayloadError(first["field"], first["message"]) from None
     channel = message.channel
     if not is_person(channel, message.from_):
         return []

@@ -136,8 +136,8 @@ def faults(name: str, data: Any) -> dict[str, str]:
         (
             "contact.update",
             {**NAMED, "set": {"phone": "1", "attributes": {"a.b": 1}}, "unset": ["phone", "attributes.a.b"]},
-            "data",
-            "phone, attributes.a.b: is in set and in unset; keep one",
+            "unset",
+            "attributes.a.b, phone: is in set as well; keep one",
         ),
         ("timeline.record", {**NAMED}, "type", "is required"),
         (

@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from pydantic import ValidationError
 
 from contracts.commands.base import validation_errors
-from contracts.queries import ContactSearch
+from contracts.queries import ContactList, ContactSearch
 from contracts.schemas import entries
 
 (SCHEMA,) = (entry.schema for entry in entries() if entry.name == "query.contact.search.request")
@@ -63,7 +63,6 @@ def test_it_takes(request_: dict[str, Any]) -> None:
         ({"q": "x" * 256}, "q"),
         ({"q": ["x"]}, "q"),
         ({"search": "x"}, "search"),
-        ({"filters": None}, "filters"),
         ({"filters": {"lists": ["x"]}}, "filters.lists"),
         ({"filters": {"attributes": {}}}, "filters.attributes"),
         ({"filters": {"attributes.": 1}}, "filters.attributes."),
@@ -92,3 +91,13 @@ def test_attributes_are_read_by_their_dotted_names() -> None:
     assert asked.filters.attributes == {"plan": "gold", "a.b": 1}
     assert type(asked.filters.attributes["a.b"]) is int
     assert asked.filters.company is None
+
+
+def test_null_is_absent() -> None:
+    nothing = dict.fromkeys(("filters", "page_size", "sort_by", "sort_order"))
+    assert ContactSearch.model_validate(nothing) == ContactSearch()
+    assert ContactSearch.model_validate({"filters": {"tags_match": None}}) == ContactSearch()
+
+
+def test_a_blank_search_of_a_list_is_none() -> None:
+    assert ContactList.model_validate({"search": " "}) == ContactList()

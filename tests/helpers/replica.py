@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -81,12 +82,18 @@ class Replica:
         elif what == "updated":
             assert data["changes"]
             for field, change in data["changes"].items():
-                assert document[field] == change["old"] != change["new"], field
+                assert document[field] == change["old"], field
+                assert _text(change["old"]) != _text(change["new"]), field
                 document[field] = change["new"]
         elif what == "tagged":
             assert data["tag"] in document["tags"]
         elif what == "untagged":
             assert data["tag"] not in document["tags"]
+
+
+def _text(value: Any) -> str:
+    """Python takes true for 1; JSON does not."""
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def loud(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from storage.dead_letters import NewDeadLetter
 from tests.helpers.applier import NOW
 from tests.helpers.office import Office
 from workers import contacts as worker
+from workers.contacts import HANDLERS
 from workers.engine.record import Outcome
 from workers.engine.replies import facts
 
@@ -178,26 +179,44 @@ async def letter(office: Office) -> str:
     return str(made)
 
 
-async def test_replay_lifts_the_taken_id_once(office: Office):
-    await office.refused("contact.update", {"contact": {"external_id": "e1"}}, id="m")
-    await office.new(external_id="e1")
-    update = {"contact": {"external_id": "e1"}}
-    assert (await office.send("contact.update", update, id="m")).status == "duplicate"
+async def test_replay_lifts_the_taken_id_once(office: Office, monkeypatch: pytest.MonkeyPatch):
+    def fails(scratch: object, command: object) -> Outcome:
+        raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setitem(HANDLERS, "contact.create", fails)
+        assert (await office.send("contact.create", {}, id="m")).status == "dead"
+    assert (await office.send("contact.create", {}, id="m")).status == "duplicate"
     headers = {"Rollcall-Replay": await letter(office)}
-    assert (await office.send("contact.update", update, id="m", headers=headers)).status == "applied"
-    again = await office.send("contact.update", update, id="m", headers=headers)
+    assert (await office.send("contact.create", {}, id="m", headers=headers)).status == "applied"
+    again = await office.send("contact.create", {}, id="m", headers=headers)
     assert (again.status, again.first and again.first["status"]) == ("duplicate", "applied")
-    assert (await office.send("contact.update", update, id="m")).status == "duplicate"
+    assert (await office.send("contact.create", {}, id="m")).status == "duplicate"
+    assert len(await office.rows("contacts")) == 1
 
 
-@pytest.mark.parametrize("named", ["nobody", "unknown", "other tenant"])
-async def test_replay_of_no_dead_letter_is_refused(office: Office, elsewhere: Office, named: str):
-    """A sender must not be able to have its message applied again by making up a header."""
-    ids = {"nobody": "x", "unknown": str(uuid.uuid4()), "other tenant": await letter(elsewhere)}
-    await office.ok("contact.create", {}, id="m")
-    headers = {"Rollcall-Replay": ids[named]}
-    assert (await office.refused("contact.create", {}, id="m", headers=headers))[0] == "invalid"
+async def test_a_replay_takes_the_id_that_its_dead_letter_left(office: Office):
+    """What could not be read took no id: its replay does, so that the producer's own repetition is a duplicate."""
+    headers = {"Rollcall-Replay": await letter(office)}
+    assert (await office.send("contact.create", {}, id="m", headers=headers)).status == "applied"
+    assert (await office.send("contact.create", {}, id="m")).status == "duplicate"
     assert (await office.send("contact.create", {}, id="m", headers=headers)).status == "duplicate"
+    assert len(await office.rows("contacts")) == 1
+
+
+@pytest.mark.parametrize("named", ["nobody", "unknown", "other tenant", "another message"])
+async def test_a_replay_of_what_did_not_die_lifts_nothing(office: Office, elsewhere: Office, named: str):
+    """A sender must not be able to have its message applied again by making up a header."""
+    ids = {
+        "nobody": "x",
+        "unknown": str(uuid.uuid4()),
+        "other tenant": await letter(elsewhere),
+        "another message": await letter(office),
+    }
+    headers = {"Rollcall-Replay": ids[named]}
+    assert (await office.send("contact.create", {}, id="m", headers=headers)).status == "applied"
+    assert (await office.send("contact.create", {}, id="m", headers=headers)).status == "duplicate"
+    assert (await office.send("contact.create", {}, id="m")).status == "duplicate"
     assert len(await office.rows("contacts")) == 1
 
 

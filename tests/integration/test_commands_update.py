@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+import orjson
 import pytest
 
 from tests.helpers.office import Office
@@ -246,7 +247,7 @@ async def test_version_rises_for_documents_only(office: Office, ada: uuid.UUID):
         ({"unset": ["attributes."]}, "unset.0"),
         ({"unset": ["display_name"]}, "unset.0"),
         ({"expected_version": "1"}, "expected_version"),
-        ({"expected_version": 0}, "expected_version"),
+        ({"expected_version": -1}, "expected_version"),
         ({"first_name": "x"}, "first_name"),
         ({"contact": {}}, "contact"),
         ({"contact": {"id": "nonsense"}}, "contact.id"),
@@ -278,3 +279,45 @@ async def test_set_and_unset_of_one_field_are_invalid(office: Office, ada: uuid.
     ):
         code, _ = await office.refused("contact.update", {"contact": {"id": str(ada)}, **fields})
         assert code == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("held", "given"),
+    [(1, True), (0, False), ([1, {"x": 0}], [True, {"x": False}]), ({"x": [True]}, {"x": [1]})],
+)
+async def test_true_is_not_one(office: Office, held: Any, given: Any):
+    contact_id = await office.new(attributes={"a": held})
+    outcome = await office.ok(
+        "contact.update", {"contact": {"id": str(contact_id)}, "set": {"attributes": {"a": given}}}
+    )
+    assert outcome.version == 2
+    (told,) = [event["data"] for event in office.events if event["type"] == "timeline.custom_field"][-1:]
+    assert orjson.dumps(told["payload"]) == orjson.dumps({"key": "a", "old": held, "new": given})
+    assert orjson.dumps((await office.get(contact_id))["attributes"]) == orjson.dumps({"a": given})
+
+
+async def test_metadata_that_turns_true_is_a_change(office: Office, ada: uuid.UUID):
+    add = {"contact": {"id": str(ada)}, "channel": "telegram", "identifier": "9"}
+    first = await office.ok("identifier.add", {**add, "metadata": {"m": 1}})
+    second = await office.ok("identifier.add", {**add, "metadata": {"m": True}})
+    assert (first.version, second.version) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("command", "data", "field"),
+    [
+        (
+            "contact.update",
+            {"contact": {"channel": "sms", "identifier": "0151 2000000"}},
+            "contact.identifier",
+        ),
+        ("contact.delete", {"contact": {"channel": "email", "identifier": "nope"}}, "contact.identifier"),
+        ("identifier.remove", {"channel": "sms", "identifier": "0151 2000000"}, "identifier"),
+        ("identifier.verify", {"channel": "sms", "identifier": "0151 2000000"}, "identifier"),
+    ],
+)
+async def test_what_names_nobody_because_it_is_no_identifier_is_invalid(
+    office: Office, ada: uuid.UUID, command: str, data: dict[str, Any], field: str
+):
+    code, details = await office.refused(command, {"contact": {"id": str(ada)}, **data})
+    assert (code, details["errors"][0]["field"]) == ("invalid", field)

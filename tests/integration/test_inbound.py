@@ -310,3 +310,19 @@ async def test_many_messages_in_one_batch_act_as_if_each_were_alone(office: Offi
     assert owners[0] == owners[1] == owners[3]
     assert owners[2] == owners[4] != owners[0]
     assert [o.version for o in outcomes] == [1, 2, 1, None, 2]
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"])
+async def test_the_ends_of_time_are_moments_like_others(office: Office, at: str):
+    """The database's client takes the very first and the very last for infinite, and reads them back without a zone."""
+    first = await office.message("+491511000000", message_id="1", occurred_at=at)
+    second = await office.message("+491511000000", message_id="2")
+    assert second["contact_id"] == first["contact_id"]
+    rows = await office.rows("contact_events", "sequence")
+    assert all(row["occurred_at"].tzinfo for row in rows)
+    assert (await office.get(first["contact_id"]))["last_contact_at"].endswith("Z")
+
+
+async def test_null_is_absent(office: Office):
+    nothing = dict.fromkeys(("direction", "identifiers", "scope", "profile_name", "occurred_at", "text"))
+    assert (await office.message("+491511000000", **nothing))["status"] == "applied"

@@ -122,7 +122,7 @@ class Fold:
                 message.want(wanted)
             directory = Directory(self._memory.load(wanted))
             for message in messages:
-                workers.fold.apply._fold(directory, message, self.events, forged_replay=False)
+                workers.fold.apply._fold(directory, message, message.opened.seen_key, self.events)
             self._memory.persist(directory.changes())
 
     def evidence(self) -> Evidence:

@@ -14,6 +14,7 @@ import orjson
 from ops.logging import get_logger
 from storage import batch, dead_letters, inbox
 from storage.batch import Wanted
+from storage.inbox import SeenKey
 from storage.outbox import OutboundEvent
 from workers.engine.record import Applied, Message, Outcome
 from workers.engine.replies import facts
@@ -42,6 +43,8 @@ async def apply(connection: asyncpg.Connection, messages: Sequence[Foldable]) ->
     wanted = Wanted()
     for message in messages:
         wanted.message_ids.add(message.opened.seen_key)
+        if message.opened.replay_key is not None:
+            wanted.message_ids.add(message.opened.replay_key)
         message.want(wanted)
     replays = await _replays(connection, messages)
     directory = Directory(await batch.load(connection, wanted))
@@ -56,7 +59,10 @@ async def bury(connection: asyncpg.Connection, message: Foldable, outcome: Outco
     Where the id is taken already the message is a duplicate, and no further dead letter.
     """
     kept = orjson.dumps(facts(outcome)).decode()
-    first = await inbox.take(connection, message.opened.seen_key, kept)
+    opened = message.opened
+    first = await inbox.take(connection, opened.seen_key, kept)
+    if first is not None and opened.replay_key and _died(first) and await _replays(connection, [message]):
+        first = await inbox.take(connection, opened.replay_key, kept)
     return outcome if first is None else _repeated(orjson.loads(first))
 
 
@@ -66,10 +72,22 @@ def fold(
     """Fold messages, each in turn, over the directory. ``replays``: the dead letters that their headers may name. Pure."""
     applied = Applied([])
     for message in messages:
-        replay_of = message.opened.replay_of
-        forged = replay_of is not None and (message.tenant, replay_of) not in replays
-        applied.outcomes.append(_fold(directory, message, applied.events, forged_replay=forged))
+        key = message.opened.seen_key
+        if message.opened.replay_key is not None:
+            key = _key_of_replay(directory, message.opened, replays)
+        applied.outcomes.append(_fold(directory, message, key, applied.events))
     return applied
+
+
+def _key_of_replay(directory: Directory, opened: Opened, replays: Collection[tuple[str, str]]) -> SeenKey:
+    """What lifts the id, once, is that the message died of a dead letter; a header that names none lifts nothing."""
+    first = directory.first_outcome(opened.seen_key)
+    lifted = first is not None and _died(first) and (opened.tenant, opened.replay_of) in replays
+    return opened.replay_key if lifted and opened.replay_key is not None else opened.seen_key
+
+
+def _died(outcome: str) -> bool:
+    return bool(orjson.loads(outcome).get("status") == "dead")
 
 
 async def _replays(connection: asyncpg.Connection, messages: Sequence[Foldable]) -> set[tuple[str, str]]:
@@ -78,19 +96,14 @@ async def _replays(connection: asyncpg.Connection, messages: Sequence[Foldable])
     return await dead_letters.existing(connection, claimed) if claimed else set()
 
 
-def _fold(
-    directory: Directory, message: Foldable, events: list[OutboundEvent], *, forged_replay: bool
-) -> Outcome:
+def _fold(directory: Directory, message: Foldable, seen_key: SeenKey, events: list[OutboundEvent]) -> Outcome:
     opened = message.opened
-    seen_key = opened.seen_key
     first = directory.first_outcome(seen_key)
     if first is not None:
         return _repeated(orjson.loads(first))
     origin = opened.origin
     scratch = Scratch(directory, opened.tenant)
     try:
-        if forged_replay:
-            raise Rejection("invalid", "Rollcall-Replay: names no dead letter of this tenant")
         outcome = message.fold(scratch)
         outbound = effects.settle(scratch, origin)
     except Rejection as rejection:

@@ -9,6 +9,7 @@ from contracts.vocabulary import EventType
 from storage.rows import Contact, Identifier
 from workers.fold.documents import identifier_document, identifier_documents
 from workers.fold.draft import Draft, Entry
+from workers.fold.equality import same_identifier, same_json
 from workers.fold.outbound import Origin
 
 PLAIN_FIELDS = (
@@ -47,15 +48,19 @@ def derive(contact: Contact) -> None:
 def changes_of(before: Contact, after: Contact) -> dict[str, dict[str, Any]]:
     """By field of the document: old and new, where they differ. Deletion has events of its own."""
     changes: dict[str, dict[str, Any]] = {}
-    for name in (*PLAIN_FIELDS, "status", "attributes"):
+    for name in (*PLAIN_FIELDS, "status"):
         old, new = getattr(before, name), getattr(after, name)
         if old != new:
             changes[name] = {"old": old, "new": new}
+    if not same_json(before.attributes, after.attributes):
+        changes["attributes"] = {"old": before.attributes, "new": after.attributes}
     if before.tags != after.tags:
         changes["tags"] = {"old": sorted(before.tags), "new": sorted(after.tags)}
-    if before.identifiers != after.identifiers:
+    if any(after.identifiers.get(at) is not held for at, held in before.identifiers.items()) or len(
+        before.identifiers
+    ) != len(after.identifiers):
         old_documents, new_documents = identifier_documents(before), identifier_documents(after)
-        if old_documents != new_documents:
+        if not same_json(old_documents, new_documents):
             changes["identifiers"] = {"old": old_documents, "new": new_documents}
     return changes
 
@@ -85,7 +90,7 @@ def derived_entries(draft: Draft, changes: dict[str, dict[str, Any]], origin: Or
                 entries.append(
                     Entry(EventType.CUSTOM_FIELD_CLEARED, "custom_field", {"key": key, "old": old})
                 )
-            elif key not in before.attributes or old != new:
+            elif key not in before.attributes or not same_json(old, new):
                 entries.append(
                     Entry(EventType.CUSTOM_FIELD_SET, "custom_field", {"key": key, "old": old, "new": new})
                 )
@@ -129,7 +134,7 @@ def _identifier_entries(before: Contact, after: Contact) -> list[Entry]:
 def _untold(before: Contact, after: Contact) -> dict[str, Any]:
     """Of the identifiers, those that differ in what no event of their own says: a spelling, metadata, a flag taken away."""
     pairs = [(old, new) for at, new in after.identifiers.items() if (old := before.identifiers.get(at))]
-    differing = [(old, new) for old, new in pairs if _as_told(old, new) != new]
+    differing = [(old, new) for old, new in pairs if not same_identifier(_as_told(old, new), new)]
     if not differing:
         return {}
     old_documents, new_documents = (

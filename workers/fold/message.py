@@ -30,8 +30,9 @@ class Opened:
     kind: str
     time: datetime
     reply_to: str | None
-    replay_of: str | None  # the dead letter that this message is a replay of
-    seen_key: SeenKey
+    replay_of: str | None  # the dead letter that this message says it is a replay of
+    seen_key: SeenKey  # the id that the message takes
+    replay_key: SeenKey | None  # what it takes instead where the dead letter has taken that already
 
     def no_later(self, at: datetime) -> datetime:
         """A sender's time, or the broker's where it is more than a little ahead of that."""
@@ -97,10 +98,11 @@ def open_record(record: Record, max_body: int) -> Opened:
     if time is None or time > record.time + AHEAD:
         time = record.time
     replay_of = record.headers.get(subjects.HEADER_REPLAY)
-    # A replay takes an id of its own, so that the id which its first run took does not stop it, once.
-    parts = (envelope.source, envelope.id, replay_of) if replay_of else (envelope.source, envelope.id)
-    seen_key = SeenKey(tenant, digest("message", *parts))
-    return Opened(record, envelope, tenant, subject.type, time, reply_to, replay_of, seen_key)
+    seen_key = SeenKey(tenant, digest("message", envelope.source, envelope.id))
+    replay_key = (
+        SeenKey(tenant, digest("message", envelope.source, envelope.id, replay_of)) if replay_of else None
+    )
+    return Opened(record, envelope, tenant, subject.type, time, reply_to, replay_of, seen_key, replay_key)
 
 
 def _reply_to(record: Record, tenant: str | None) -> str | None:

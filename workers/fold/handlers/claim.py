@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.rows import Contact, Identifier, IdentifierKey
+from workers.fold.directory import Rejection
 
 IDENTIFIERS = 100  # of a contact
 ALIASES = 10  # spellings kept of an identifier, beside the first: the latest ones
@@ -26,6 +27,7 @@ class Claim:
     is_verified: bool | None = None
     shared: bool | None = None
     metadata: dict[str, Any] | None = None
+    fault: Rejection | None = None  # of what is no identifier, and may have been kept as a provider gave it
 
 
 def spelled(held: Identifier, raw: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from storage.ids import uuid7
 from storage.rows import Contact, Identifier, IdentifierKey
 from workers.fold import identity
 from workers.fold.directory import Rejection, Scratch
+from workers.fold.equality import same_identifier
 from workers.fold.handlers.claim import IDENTIFIERS, METADATA_BYTES, Claim, is_full, spelled
 from workers.fold.identity import IdentifierError
 
@@ -23,16 +24,12 @@ REFERRED = "contact.identifier"  # the field of a reference's identifier
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A contact as a command names it, its identifier canonical. ``any_scope``: the command gives none.
-
-    ``region`` is that of the command, for an identifier that comes to be given to a contact.
-    """
+    """A contact as a command names it, its identifier canonical. ``any_scope``: the command gives none."""
 
     id: uuid.UUID | None = None
     external_id: str | None = None
     claim: Claim | None = None
     any_scope: bool = False
-    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +78,20 @@ def claim(
 ) -> Claim:
     """A claim on an identifier as a command spells it. Raises Rejection naming the field.
 
-    ``known``: the command speaks of an identifier that is there already, so a number that a webhook kept raw is found.
+    ``known``: the command speaks of an identifier that is there already, so what a webhook kept raw is found; ``fault`` says
+    then why there may be none.
     """
-    canonicalise = identity.canonicalise_inbound if known else identity.canonicalise
+    given = (channel, identifier, scope or "", region)
     try:
-        return Claim(channel, identifier, canonicalise(channel, identifier, scope or "", region), **flags)
+        return Claim(channel, identifier, identity.canonicalise(*given), **flags)
     except IdentifierError as error:
-        raise invalid("region" if error.field == "region" else name, error.message) from None
+        fault = invalid("region" if error.field == "region" else name, error.message)
+    if not known:
+        raise fault
+    try:
+        return Claim(channel, identifier, identity.canonicalise_inbound(*given), fault=fault, **flags)
+    except IdentifierError:
+        raise fault from None
 
 
 def refer(reference: ContactReference, region: str | None) -> Reference:
@@ -100,7 +104,7 @@ def refer(reference: ContactReference, region: str | None) -> Reference:
     assert reference.identifier is not None
     given = (reference.channel, reference.identifier, reference.scope)
     named = claim(REFERRED, *given, region, known=True)
-    return Reference(claim=named, any_scope=reference.scope is None, region=region)
+    return Reference(claim=named, any_scope=reference.scope is None)
 
 
 def given_by(reference: Reference) -> Claim | None:
@@ -108,10 +112,9 @@ def given_by(reference: Reference) -> Claim | None:
 
     What need not be well-formed to find a contact must be so to be given to one.
     """
-    named = reference.claim
-    if named is None:
-        return None
-    return claim(REFERRED, named.channel, named.raw, named.key.scope, reference.region)
+    if reference.claim is not None and reference.claim.fault is not None:
+        raise reference.claim.fault
+    return reference.claim
 
 
 def find(scratch: Scratch, reference: Reference) -> Contact | None:
@@ -138,10 +141,16 @@ def find(scratch: Scratch, reference: Reference) -> Contact | None:
 
 
 def require(scratch: Scratch, reference: Reference | None, *, deleted: bool = False) -> Contact:
-    """The contact so named. Raises Rejection ``contact_not_found``, or ``contact_deleted`` unless deleted ones will do."""
+    """The contact so named.
+
+    Raises Rejection ``contact_not_found``, ``invalid`` where the identifier is none, or ``contact_deleted`` unless deleted
+    ones will do.
+    """
     assert reference is not None
     contact = find(scratch, reference)
     if contact is None:
+        if reference.claim is not None and reference.claim.fault is not None:
+            raise reference.claim.fault
         raise Rejection("contact_not_found", "contact: no contact of this tenant is so named")
     if contact.deleted_at is not None and not deleted:
         reject_deleted(contact)
@@ -199,7 +208,8 @@ def give(scratch: Scratch, contact_id: uuid.UUID, claims: Iterable[Claim]) -> No
             if given.metadata is None
             else _metadata(given.metadata, wanted.metadata),
         )
-        if wanted != contact.identifiers.get((given.key, given.channel)):
+        there = contact.identifiers.get((given.key, given.channel))
+        if there is None or not same_identifier(wanted, there):
             scratch.put_identifier(contact_id, wanted)
         if given.is_primary:
             make_primary(scratch, contact_id, given.key, given.channel)

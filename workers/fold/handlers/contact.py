@@ -19,6 +19,7 @@ from contracts.commands.contact import (
 from storage.rows import Contact, IdentifierKey
 from workers.engine.record import Outcome
 from workers.fold.directory import Rejection, Scratch
+from workers.fold.equality import same_json
 from workers.fold.handlers.claim import Claim
 from workers.fold.handlers.command import (
     Prepared,
@@ -123,11 +124,12 @@ def _fill(
     if model.status is not None and overwrite:
         contact.status = str(model.status)
     if model.attributes:
-        merged = (
-            {**contact.attributes, **model.attributes}
-            if overwrite
-            else {**model.attributes, **contact.attributes}
-        )
+        held = contact.attributes
+        written = model.attributes.items()
+        merged = {
+            **held,
+            **{key: value for key, value in written if overwrite or held.get(key) in (None, "")},
+        }
         _set_attributes(contact, merged)
     if model.tags is not None:
         tags = frozenset(model.tags)
@@ -169,7 +171,7 @@ def update(scratch: Scratch, command: Prepared) -> Outcome:
             _demote(scratch, contact, "email" if name == "email" else "sms")
         else:
             setattr(contact, name, None)
-    if attributes != contact.attributes:
+    if not same_json(attributes, contact.attributes):
         _set_attributes(contact, attributes)
     if "tags" in given:
         _set_tags(contact, frozenset(given["tags"]))

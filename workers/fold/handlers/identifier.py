@@ -53,6 +53,8 @@ def set_primary(scratch: Scratch, command: Prepared) -> Outcome:
 def _held(contact: Contact, claimed: Claim) -> Identifier:
     held = contact.identifiers.get((claimed.key, claimed.channel))
     if held is None:
+        if claimed.fault is not None:
+            raise claimed.fault
         raise Rejection(
             "identifier_not_found",
             f"{claimed.channel} {claimed.key.identifier}: the contact has no such identifier",

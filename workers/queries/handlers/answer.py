@@ -68,7 +68,7 @@ def name_of(
         key = canonicalise_inbound(channel or "", identifier or "", scope or "", region)
     except IdentifierError as error:
         raise invalid([{"field": within + error.field, "message": error.message}]) from None
-    return contacts.ByIdentifier(key.kind, key.identifier, scope or None)
+    return contacts.ByIdentifier(key.kind, key.identifier, scope)
 
 
 async def found(

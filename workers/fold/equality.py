@@ -1,0 +1,25 @@
+"""Whether what is to be written is what is there. Pure.
+
+Python takes 1 for true and 0 for false; JSON does not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from storage.rows import Identifier
+
+
+def same_json(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same."""
+    if one is other:
+        return True
+    if type(one) is dict and type(other) is dict:
+        return one.keys() == other.keys() and all(same_json(value, other[key]) for key, value in one.items())
+    if type(one) is list and type(other) is list:
+        return len(one) == len(other) and all(map(same_json, one, other))
+    return bool(one == other) and (type(one) is bool) == (type(other) is bool)
+
+
+def same_identifier(one: Identifier, other: Identifier) -> bool:
+    return one == other and same_json(one.metadata, other.metadata)
