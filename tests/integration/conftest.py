@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from ops.devstack import NatsServer
 from storage.postgres import WRITER, connect, engine
 from storage.reads.session import Reads
-from tests.conftest import Elasticsearch
+from tests.conftest import Elasticsearch, database_name
 from tests.helpers.applier import Applier
 from tests.helpers.asker import Asker, asking
 from tests.helpers.elastic import Index, door, indexed
@@ -130,3 +131,21 @@ async def begin(
             return Stage(ask, shut, index, applier)
 
         yield start
+
+
+@pytest.fixture
+async def empty(devstack) -> AsyncIterator[str]:
+    """The owner's DSN of an empty database."""
+    name = database_name("migration")
+    server = await asyncpg.connect(devstack.postgres_dsn)
+    await server.execute(f"create database {name}")
+    yield urlsplit(devstack.postgres_dsn)._replace(path=f"/{name}").geturl()
+    await server.execute(f"drop database {name} with (force)")
+    await server.close()
+
+
+@pytest.fixture
+async def owner(empty: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(empty)
+    yield connection
+    await connection.close()

@@ -194,6 +194,17 @@ async def test_the_same_identifier_in_two_scopes(ask: Asker, writer: asyncpg.Con
     assert (await ask.data("contact.find", **name, scope="page-2"))["id"] == str(two)
 
 
+async def test_no_scope_is_a_scope_where_it_is_given(ask: Asker, writer: asyncpg.Connection) -> None:
+    """Identifiers are shown with the scope "" where they have none; what was shown can be asked for."""
+    one, two = await seed.contact(writer, "a"), await seed.contact(writer, "a")
+    await seed.identifier(writer, "a", one, "messenger", "psid-4")
+    await seed.identifier(writer, "a", two, "messenger", "psid-4", scope="page-1")
+    name = {"channel": "messenger", "identifier": "psid-4"}
+    assert await ask.code("contact.find", **name) == "ambiguous_reference"
+    assert (await ask.data("contact.find", **name, scope=""))["id"] == str(one)
+    assert (await ask.data("contact.get", contact={**name, "scope": ""}))["id"] == str(one)
+
+
 async def test_two_scopes_of_one_contact_are_no_ambiguity(ask: Asker, writer: asyncpg.Connection) -> None:
     one = await seed.contact(writer, "a")
     for scope in ("page-1", "page-2"):

@@ -19,29 +19,10 @@ from storage.search import state, texts
 from storage.search.criteria import Criteria
 from storage.search.postgres import search
 from storage.search.text import MOST_VALUE, parse, values
-from tests.conftest import database_name
 from tests.helpers import seed
 
 OLD = "0001"
 LIMITED = "rollcall_limited"
-
-
-@pytest.fixture
-async def empty(devstack) -> AsyncIterator[str]:
-    """The owner's DSN of an empty database."""
-    name = database_name("migration")
-    server = await asyncpg.connect(devstack.postgres_dsn)
-    await server.execute(f"create database {name}")
-    yield urlsplit(devstack.postgres_dsn)._replace(path=f"/{name}").geturl()
-    await server.execute(f"drop database {name} with (force)")
-    await server.close()
-
-
-@pytest.fixture
-async def owner(empty: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(empty)
-    yield connection
-    await connection.close()
 
 
 async def texts_of(owner: asyncpg.Connection) -> dict[str, str]:
