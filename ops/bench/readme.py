@@ -80,7 +80,8 @@ def _search(figures: Mapping[str, Any]) -> Iterator[Line]:
     )
     fresh = figures["freshness_ms"]
     yield Line(
-        f"change committed → found, p99 at {fresh['rate']} changes/s, refreshed every {fresh['refresh_ms']} ms",
+        f"change committed → found, p99 at {fresh['rate']} changes/s, refreshed every {fresh['refresh_ms']} ms,"
+        f" after {fresh['warm_up_s']:g} s of them",
         f"{fresh['p99']:.0f} ms",
         f"at most {fresh['refresh_ms'] + 250} ms",
     )

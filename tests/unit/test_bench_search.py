@@ -17,6 +17,7 @@ MEASURED = Measured(
         "postgres": {"name": [7.0], "error": [9.0]},
     },
     fresh_ms=[float(n) for n in range(200, 0, -1)],
+    warm=5.0,
     indexer_mb=90.5,
 )
 
