@@ -56,8 +56,8 @@ class TimelineRecordMany(Command):
 
     TYPE: ClassVar[str] = "timeline.record_many"
 
-    # Taken as they come, so that a fault in one refuses the events that it is in, and not the command.
-    contact: SkipValidation[ContactReference] | None = None
+    contact: ContactReference | None = None
+    # Taken as they come, so that a fault in one refuses that one, and not the command.
     events: Annotated[list[SkipValidation[EventOfMany]], Field(min_length=1, max_length=MOST_EVENTS)]
 
 

@@ -143,16 +143,11 @@ async def test_an_event_that_the_state_refuses_is_refused_alone(office: Office):
 async def test_the_command_s_contact_refuses_the_events_that_need_it(office: Office):
     await office.new(external_id="e1")
     own, bare = NOTE, {"type": "note_added"}
-    for contact, code, message in (
-        ({"external_id": "nobody"}, "contact_not_found", "contact: no contact of this tenant is so named"),
-        ({"id": "42"}, "invalid", "contact.id: must be a UUID"),
-        ("e1", "invalid", "contact: give {"),
-    ):
-        first, second = await refused(office, [bare, own, bare], contact=contact)
-        assert first == second
-        assert first["code"] == code
-        assert first["message"].startswith(message)
-    assert len(office.said("timeline.general")) == 3
+    first, second = await refused(office, [bare, own, bare], contact={"external_id": "nobody"})
+    assert first == second
+    assert first["code"] == "contact_not_found"
+    assert first["message"] == "contact: no contact of this tenant is so named"
+    assert len(office.said("timeline.general")) == 1
 
 
 @pytest.mark.parametrize(
@@ -164,6 +159,9 @@ async def test_the_command_s_contact_refuses_the_events_that_need_it(office: Off
         ({"events": []}, "events"),
         ({"events": [NOTE] * 501}, "events"),
         ({"events": [NOTE], "type": "note_added"}, "type"),
+        ({"events": [NOTE], "contact": {"id": "42"}}, "contact.id"),
+        ({"events": [NOTE], "contact": {"idd": "42"}}, "contact.idd"),
+        ({"events": [NOTE], "contact": "e1"}, "contact"),
     ],
 )
 async def test_the_command_as_a_whole_is_refused(office: Office, data: dict[str, Any], field: str):

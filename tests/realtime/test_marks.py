@@ -108,6 +108,7 @@ async def test_nobody_marks_what_they_may_not_see(realm: Realm):
     internal = await realm.record(tenant, own, "internal")
     mine = await realm.notify(tenant, own, "mine")
     agents = await realm.record(tenant, foreign, "of a contact that the agent may not see")
+    nobodys = await realm.record(tenant, own, "for no eyes", visible_to_agent=False)
     async with (
         realm.watch(realm.of_contact(tenant, own)) as client,
         realm.watch(realm.agent(tenant, own, uuid.uuid4())) as agent,
@@ -115,11 +116,11 @@ async def test_nobody_marks_what_they_may_not_see(realm: Realm):
         await agent.subscribe()
         for watcher in (client, agent):
             for frame in ("ack", "read"):
-                await watcher.send(frame, ids=[hidden, far, agents, internal, mine])
+                await watcher.send(frame, ids=[hidden, far, agents, nobodys, internal, mine])
         await told(agent, mine, "read")
         await told(agent, internal, "read")
     assert None not in (await marks_of(realm, internal))[:2]
-    for event in (hidden, far, agents):
+    for event in (hidden, far, agents, nobodys):
         assert (await marks_of(realm, event))[:2] == (None, None)
 
 

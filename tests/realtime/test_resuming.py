@@ -131,8 +131,9 @@ async def test_cursors_that_cannot_be_gone_on_from(realm: Realm):
             "stream_reset": made.seal(tenant, Position(earlier, 1)),
         }
         for reason, cursor in refused.items():
-            await watcher.subscribe(reason, cursor=cursor)
+            begun = await watcher.subscribe(reason, cursor=cursor)
             await watcher.next("resync", sub=reason, reason=reason)
+            await watcher.subscribe(f"{reason} again", cursor=begun["cursor"])
         ahead = made.seal(tenant, Position(state.created, 10**9))
         await watcher.subscribe("ahead", cursor=ahead)
         await watcher.next("resync", sub="ahead", reason="stream_reset")
@@ -140,6 +141,9 @@ async def test_cursors_that_cannot_be_gone_on_from(realm: Realm):
         for sub in ("good", "foreign", "stream_reset", "ahead"):
             await watcher.until_title("live", sub)
             assert watcher.titles(sub) == ["live"] if sub != "good" else True
+        for sub in ("foreign again", "stream_reset again"):
+            await watcher.until_title("live", sub)
+            assert not watcher.of("resync", sub), "the cursor that came with it is good"
 
 
 async def test_a_cursor_that_is_too_old(realm: Realm):
@@ -151,14 +155,34 @@ async def test_a_cursor_that_is_too_old(realm: Realm):
         kept = (await watcher.until_title("gone"))["cursor"]
         state = await stored.state(realm.stage.client)
         await api(realm.stage.client, f"STREAM.PURGE.{EVENTS.name}", {"seq": state.last + 1})
-        await watcher.subscribe("old", cursor=old)
+        begun = await watcher.subscribe("old", cursor=old)
         await watcher.next("resync", sub="old", reason="too_old")
+        await watcher.subscribe("anew", cursor=begun["cursor"])
         await watcher.subscribe("kept", cursor=kept)
         await realm.record(tenant, contact, "later")
         await watcher.until_title("later", "kept")
         await watcher.until_title("later", "old")
         assert watcher.titles("old") == watcher.titles("kept") == ["later"]
+        await watcher.until_title("later", "anew")
         assert not watcher.of("resync", "kept")
+        assert not watcher.of("resync", "anew"), (
+            "a client that comes back in a quiet hour would refetch for ever"
+        )
+
+
+async def test_a_cursor_that_is_none_ends_the_subscription_of_that_name(realm: Realm):
+    tenant = realm.tenant()
+    contact = await realm.contact(tenant)
+    async with realm.watch(realm.agent(tenant)) as watcher:
+        await watcher.subscribe("one")
+        await watcher.send("subscribe", sub="one", contacts="*", cursor="x")
+        await watcher.next("error", code="bad_cursor", ref="one")
+        await watcher.send("unsubscribe", sub="one")
+        await watcher.next("error", code="unknown_subscription", ref="one")
+        await watcher.subscribe("two")
+        await realm.record(tenant, contact, "later")
+        await watcher.until_title("later", "two")
+        assert watcher.titles("one") == []
 
 
 async def test_what_left_the_stream_while_the_worker_was_stopped(realm: Realm):

@@ -160,6 +160,13 @@ async def test_queries_with_the_rights_of_an_agent(realm: Realm):
         assert (refused["success"], refused["error"]["code"]) == (False, "invalid")
         await watcher.send("query", ref="5", name="contact.get", data={"contact": {"id": str(known)}})
         assert (await watcher.next("result", ref="5"))["data"]["email"] == "known@example.com"
+        await realm.notify(tenant, known, "for both", metadata={"internal": True})
+        as_client = {"contact": {"id": str(known)}, "visible_to": "client"}
+        await watcher.send("query", ref="6", name="contact.timeline", data=as_client)
+        (event,) = (await watcher.next("result", ref="6"))["data"]
+        assert (event["title"], "metadata" in event) == ("for both", False)
+        await watcher.send("query", ref="7", name="contact.timeline", data={**as_client, "visible_to": "x"})
+        assert (await watcher.next("result", ref="7"))["error"]["code"] == "invalid"
     async with realm.watch(realm.agent(tenant, known)) as watcher:
         await watcher.send(
             "query",
@@ -200,8 +207,20 @@ async def test_queries_with_the_rights_of_a_contacts_client(realm: Realm):
             await watcher.send("query", ref=ref, name=name, data=data)
             assert (await watcher.next("error", ref=ref))["code"] == "forbidden"
         trick = {"contact": {"id": str(own)}, "visible_to": "agent"}
-        await watcher.send("query", ref="5", name="contact.timeline", data=trick)
-        assert len((await watcher.next("result", ref="5"))["data"]) == 1
+        spelled = {"contact": {"id": str(own).upper()}}
+        for ref, data in (("5", trick), ("7", spelled), ("8", {"contact": None})):
+            await watcher.send("query", ref=ref, name="contact.timeline", data=data)
+            assert len((await watcher.next("result", ref=ref))["data"]) == 1
+
+
+async def test_many_queries_at_once_are_answered_in_turn(realm: Realm):
+    tenant = realm.tenant()
+    known = await realm.contact(tenant)
+    async with realm.watch(realm.agent(tenant)) as watcher:
+        for n in range(30):
+            await watcher.send("query", ref=str(n), name="contact.get", data={"contact": {"id": str(known)}})
+        for n in range(30):
+            assert (await watcher.next("result", ref=str(n)))["success"]
 
 
 # What the server counted of the role that realtime reads as (queries does too, while somebody asks), and when a session of

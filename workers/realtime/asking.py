@@ -10,7 +10,7 @@ import orjson
 from nats.aio.client import Client
 
 from contracts import subjects
-from contracts.vocabulary import QueryError, Role
+from contracts.vocabulary import Audience, QueryError, Role
 from workers.realtime.rights import Rights
 
 TIMEOUT: Final = 10.0  # seconds
@@ -33,32 +33,43 @@ async def ask(client: Client, rights: Rights, name: str, data: dict[str, Any]) -
     if rights.role is Role.CONTACT:
         return await _as_client(client, rights, name, data)
     if name == "contact.timeline":
-        data = {**data, "visible_to": rights.audience}
+        return await _timeline(client, rights, data)
     if rights.contacts is None:
         return await _request(client, rights.tenant, name, data)
     if name == "contact.list":
         raise Forbidden("contact.list: the token names its contacts; ask for each of them")
-    if name == "contact.timeline":
-        asked = data.get("contact")
-        if not _is_named(rights, asked):
-            looked_up = {"contact": asked, "include_deleted": True}
-            found = await _of_the_named(client, rights, "contact.get", looked_up)
-            if not found["success"]:
-                return found
-        return await _request(client, rights.tenant, name, data)
     return await _of_the_named(client, rights, name, data)
+
+
+async def _timeline(client: Client, rights: Rights, data: dict[str, Any]) -> dict[str, Any]:
+    """An agent may look at what the contact's client sees, as far as an agent may see it."""
+    asked = data.get("contact")
+    if rights.contacts is not None and not _is_named(rights, asked):
+        found = await _of_the_named(
+            client, rights, "contact.get", {"contact": asked, "include_deleted": True}
+        )
+        if not found["success"]:
+            return found
+    audience = data.get("visible_to")
+    if audience is None:
+        data = {**data, "visible_to": Audience.AGENT}
+    answer = await _request(client, rights.tenant, "contact.timeline", data)
+    if answer["success"] and audience == Audience.CLIENT:
+        answer["data"] = [event for event in answer["data"] if event["visible_to_agent"]]
+    return answer
 
 
 async def _as_client(client: Client, rights: Rights, name: str, data: dict[str, Any]) -> dict[str, Any]:
     """A contact's client sees its own timeline, and no contact: what a tenant keeps of one is not for it."""
     if name != "contact.timeline":
         raise Forbidden(f"{name}: a contact's client may ask contact.timeline alone")
-    own = {"id": str(rights.own_contact)}
-    if data.get("contact", own) != own:
-        raise Forbidden("contact: a contact's client may ask for its own timeline alone")
-    return await _request(
-        client, rights.tenant, name, {**data, "contact": own, "visible_to": rights.audience}
-    )
+    asked = data.get("contact")
+    if asked is not None and not _is_named(rights, asked):
+        raise Forbidden(
+            'contact: a contact\'s client may ask for its own timeline alone, as {"id": …} or without contact'
+        )
+    own = {"contact": {"id": str(rights.own_contact)}, "visible_to": Audience.CLIENT}
+    return await _request(client, rights.tenant, name, {**data, **own})
 
 
 def _is_named(rights: Rights, asked: Any) -> bool:

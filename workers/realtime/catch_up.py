@@ -54,6 +54,16 @@ class CatchUp:
     bus: Callable[[], Client]
     expired: Callable[[str, uuid.UUID, list[uuid.UUID]], None]
 
+    async def lost(self, start: Position) -> ResyncReason | None:
+        """Why the stream does not serve a position; None where it does, or cannot be asked now."""
+        try:
+            await self._check(start, start.sequence)
+        except Lost as lost:
+            return lost.reason
+        except TRANSIENT:
+            pass
+        return None
+
     async def run(self, subscription: Subscription, start: Position) -> None:
         """From its client's position until the subscription is live.
 

@@ -48,6 +48,7 @@ AUTH_SECONDS: Final = 5.0
 BEGIN_SECONDS: Final = 5.0  # that a client waits while the stream is not known, before it is sent elsewhere
 MOST_SUBSCRIPTIONS: Final = 100  # of one socket
 ASKED_AT_ONCE: Final = 8  # queries of one socket under way
+MOST_ASKED: Final = 64  # with those that wait for their turn
 LAST_WORDS: Final = 1.0  # seconds for what waits before the socket closes
 SPREAD_MS: Final = 3_000  # over which clients that were sent away come back
 
@@ -89,6 +90,7 @@ class Session:
         self._subscriptions: dict[str, Subscription] = {}
         self._catching_up: dict[str, asyncio.Task[None]] = {}
         self._asked: set[asyncio.Task[None]] = set()
+        self._asking = asyncio.Semaphore(ASKED_AT_ONCE)
         self._rights: Rights | None = None
         self._allowance = Allowance()
         self._ending: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
@@ -271,6 +273,7 @@ class Session:
                 FrameError.LIMIT, f"at most {MOST_SUBSCRIPTIONS} subscriptions a socket", frame.sub
             )
             return
+        self._drop(frame.sub)
         start: Position | None = None
         problem: ResyncReason | None = None
         if frame.cursor is not None:
@@ -284,25 +287,46 @@ class Session:
             else:
                 if start.opening is not None and start.opening.contact_id != rights.own_contact:
                     problem = ResyncReason.FOREIGN
-        self._drop(frame.sub)
         subscription = Subscription(
             frame.sub, rights.tenant, rights.role, contacts, self._outgoing, house.marks.expired
         )
         self._subscriptions[frame.sub] = subscription
         house.hub.watch(subscription)
-        begins = start
-        if begins is None or problem is not None:
-            begins = house.hub.position
-            if rights.own_contact is not None and problem is None:
-                begins = begins._replace(opening=Opening(rights.own_contact, 0, datetime.now(UTC)))
-        self._put(type="subscribed", sub=frame.sub, cursor=house.cursors.seal(rights.tenant, begins))
         if problem is not None:
-            subscription.reset(problem)
-        elif start is None and rights.own_contact is None:
+            self._begin_anew(subscription, problem)
+        elif start is not None:
+            self._catch_up(subscription, self._go_on(subscription, start))
+        elif rights.own_contact is None:
+            self._say_begun(subscription, house.hub.position)
             subscription.go_live(house.hub.sequence)
         else:
-            catching_up = house.catch_up.run(subscription, begins)
-            self._catching_up[frame.sub] = asyncio.create_task(self._until_live(frame.sub, catching_up))
+            opening = Opening(rights.own_contact, 0, datetime.now(UTC))
+            begins = house.hub.position._replace(opening=opening)
+            self._say_begun(subscription, begins)
+            self._catch_up(subscription, house.catch_up.run(subscription, begins))
+
+    async def _go_on(self, subscription: Subscription, start: Position) -> None:
+        """From the client's cursor on. One that is of no use any more is not given back: it would be of none next time."""
+        lost = await self._house.catch_up.lost(start)
+        if self._subscriptions.get(subscription.name) is not subscription:
+            return
+        if lost is not None:
+            self._begin_anew(subscription, lost)
+        else:
+            self._say_begun(subscription, start)
+            await self._house.catch_up.run(subscription, start)
+
+    def _begin_anew(self, subscription: Subscription, reason: ResyncReason) -> None:
+        self._say_begun(subscription, self._house.hub.position)
+        subscription.reset(reason)
+
+    def _say_begun(self, subscription: Subscription, begins: Position) -> None:
+        cursor = self._house.cursors.seal(subscription.tenant, begins)
+        self._put(type="subscribed", sub=subscription.name, cursor=cursor)
+
+    def _catch_up(self, subscription: Subscription, catching_up: Awaitable[None]) -> None:
+        task = asyncio.create_task(self._until_live(subscription.name, catching_up))
+        self._catching_up[subscription.name] = task
 
     async def _until_live(self, sub: str, catching_up: Awaitable[None]) -> None:
         try:
@@ -347,8 +371,8 @@ class Session:
             )
 
     def _ask(self, rights: Rights, frame: Ask) -> None:
-        if len(self._asked) >= ASKED_AT_ONCE:
-            self._complain(FrameError.LIMIT, f"at most {ASKED_AT_ONCE} queries at a time", frame.ref)
+        if len(self._asked) >= MOST_ASKED:
+            self._complain(FrameError.LIMIT, f"at most {MOST_ASKED} queries wait for an answer", frame.ref)
             return
         task = asyncio.create_task(self._answer(rights, frame))
         self._asked.add(task)
@@ -357,9 +381,10 @@ class Session:
     async def _answer(self, rights: Rights, frame: Ask) -> None:
         """Once there is room, so that a client that does not read has nobody work for it."""
         try:
-            await self._outgoing.room()
-            answer = await self._house.ask(rights, frame.name, frame.data)
-            await self._outgoing.room()
+            async with self._asking:
+                await self._outgoing.room()
+                answer = await self._house.ask(rights, frame.name, frame.data)
+                await self._outgoing.room()
         except Forbidden as refusal:
             self._complain(FrameError.FORBIDDEN, str(refusal), frame.ref)
         except Unavailable as error:

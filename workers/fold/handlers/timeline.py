@@ -59,8 +59,8 @@ def record(scratch: Scratch, command: Prepared) -> Outcome:
 
 
 def parts(model: TimelineRecordMany, region: str | None) -> Iterator[Prepared | Rejection]:
-    """Each event of the command, prepared or rejected alone."""
-    shared = _refer(model.contact, region) if model.contact is not None else None
+    """Each event of the command, prepared or rejected alone. Raises Rejection for what is meant for all of them."""
+    shared = refer(model.contact, region) if model.contact is not None else None
     for n, given in enumerate(model.events):
         try:
             event = EventOfMany.model_validate(given)
@@ -80,7 +80,7 @@ def parts(model: TimelineRecordMany, region: str | None) -> Iterator[Prepared | 
                 f"events.{n}.contact", "is required; name it here, or beside events for all of them"
             )
         else:
-            yield shared if isinstance(shared, Rejection) else Prepared(event, shared)
+            yield Prepared(event, shared)
 
 
 def _refer(given: Any, region: str | None) -> Reference | Rejection:
@@ -154,7 +154,8 @@ def _mark(scratch: Scratch, command: Prepared, marked: Callable[[EventState], Ev
     changed: list[str] = []
     for event in found:
         reader = Audience.CLIENT if event.visible_to_client else Audience.AGENT
-        after = marked(event) if model.reader in (None, reader) else event
+        unseen = model.reader is Audience.AGENT and not event.visible_to_agent
+        after = marked(event) if model.reader in (None, reader) and not unseen else event
         if after != event:
             scratch.change_event(EventChange(event, after))
             changed.append(str(event.id))
