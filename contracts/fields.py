@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, StrictBool, StrictInt, StringConstraints, WithJsonSchema
 
 from contracts.moments import moment
+from contracts.vocabulary import CHANNEL_PATTERN
+
+REGION_PATTERN: Final = "^[A-Za-z]{2}$"
+TENANT_PATTERN: Final = "^[A-Za-z0-9_-]{1,64}$"
+NO_NUL_PATTERN: Final = "^[^\\u0000]*$"
+
+# By the expression that a field must match: how that is said to whom does not know expressions.
+IN_WORDS: Final = {
+    CHANNEL_PATTERN: "must be a lower-case token such as whatsapp, sms or email: of [a-z0-9_-], 1 to 50 characters",
+    REGION_PATTERN: "must be two letters, such as DE",
+    TENANT_PATTERN: "must be of [A-Za-z0-9_-], 1 to 64 characters",
+    NO_NUL_PATTERN: "must not hold NUL",
+}
 
 # White space around text is dropped; what is left must not be empty.
 Text100 = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]

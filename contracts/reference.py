@@ -13,7 +13,7 @@ from contracts.vocabulary import CHANNEL_PATTERN
 
 def _not_blank(value: str) -> str:
     if not value.strip():
-        raise ValueError("must not be blank; leave the field out instead")
+        raise ValueError("must not be blank; leave the field out if it is optional")
     return value
 
 

@@ -4,6 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Final
+
+# Every name that is passed anywhere: any other would never kill, and a test of a crash would pass without one.
+POINTS: Final = (
+    "after_read",
+    "before_commit",
+    "after_commit",
+    "after_intent",
+    "between_publish_and_mark",
+    "before_bulk",
+    "after_bulk",
+    "rebuild_made",
+    "rebuild_begun",
+    "rebuild_chunk_written",
+    "rebuild_chunk_saved",
+    "rebuild_filled",
+    "rebuild_checked",
+    "rebuild_alias_moved",
+    "rebuild_live",
+    "rebuild_dropped",
+)
 
 _name, _, _count = os.environ.get("ROLLCALL_FAILPOINT", "").partition(":")
 _left = int(_count) if _count.isdecimal() else 0

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from contracts.realtime.token import AUDIENCE, ISSUER
+from ops.failpoint import POINTS
 from storage.postgres import check_dsn
 
 PREFIX = "ROLLCALL_"
@@ -26,7 +27,7 @@ _HOW = {
     "postgres_dsn": "set it to postgresql://user@host:5432/database; `rollcall up` starts one, and prints the line to copy",
     "default_region": "set it to a code such as DE or GB",
     "tenant_regions": 'give a JSON object such as {"acme": "DE", "globex": "GB"}',
-    "failpoint": "give <name>:<n>, for example before_commit:3",
+    "failpoint": f"give <name>:<n>, for example before_commit:3; the names are {', '.join(POINTS)}",
     "jwt_secret": "set it to at least 32 random characters that the issuer of the tokens has too, or set ROLLCALL_JWT_PUBLIC_KEY_FILE",
     "realtime_origins": "set it to https://app.example.com; several, with commas between them",
     "elasticsearch_url": "set it to http://host:9200 or https://user:password@host:9200, or unset it: PostgreSQL answers searches then",
@@ -212,7 +213,9 @@ class Settings(RegionSettings, SearchSettings, TokenSettings, BusSettings, Datab
     @classmethod
     def _failpoint(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[a-z_]+:[1-9][0-9]*", value):
-            raise ValueError("not of the form <name>:<n>")
+            raise ValueError("not of the form <name>:<n>, with n a whole number above 0")
+        if value is not None and value.partition(":")[0] not in POINTS:
+            raise ValueError("there is no such point")
         return value
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from contracts.fields import without_nulls
+from contracts.fields import IN_WORDS, without_nulls
 
 FAULTS = 50  # explained at most; a body may hold any number
 FIELD_CHARACTERS = 200  # of a field's name, which may be the sender's invention
@@ -19,7 +19,7 @@ _MESSAGES = {
     "list_type": "must be a JSON array",
     "uuid_parsing": "must be a UUID",
     "uuid_type": "must be a UUID",
-    "string_too_short": "must not be blank; leave the field out instead",
+    "string_too_short": "must not be blank; leave the field out if it is optional",
 }
 
 
@@ -38,17 +38,22 @@ class Command(BaseModel):
 
 
 def validation_errors(
-    error: ValidationError, *, within: tuple[str | int, ...] = (), most: int = FAULTS
+    error: ValidationError, *, within: tuple[str | int, ...] = (), whole: str = "data", most: int = FAULTS
 ) -> list[dict[str, str]]:
     """One ``{"field", "message"}`` a fault, the field dotted; values that were given are never quoted.
 
-    ``within``: where in the message the model stands, for one that is a part of it.
+    ``within``: where in the message the model stands, for one that is a part of it. ``whole``: what is named where no
+    field is wrong but all of them together.
     """
     errors = []
     for fault in error.errors(include_url=False, include_input=False)[:most]:
         place = (*within, *fault["loc"])
-        field = ".".join(str(part) for part in place if part != "[key]") or "data"
-        message = _MESSAGES.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
+        field = ".".join(str(part) for part in place if part != "[key]") or whole
+        message = (
+            _MESSAGES.get(fault["type"])
+            or IN_WORDS.get(fault.get("ctx", {}).get("pattern", ""))
+            or fault["msg"].removeprefix("Value error, ")
+        )
         message = message.replace(" after validation", "", 1)
         for words in ("Input should", "String should", "List should", "Dictionary should"):
             message = message.replace(words, "must", 1)

@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from contracts.commands.base import Command
-from contracts.fields import Flag, Text100, Text255, Text500, Whole
+from contracts.fields import REGION_PATTERN, Flag, Text100, Text255, Text500, Whole
 from contracts.reference import Channel, ContactReference, ExternalId, RawIdentifier, Scope
 from contracts.vocabulary import ContactStatus
 
@@ -32,7 +32,7 @@ Attributes = Annotated[dict[AttributeKey, Any], Field(max_length=ATTRIBUTES)]
 Tags = Annotated[list[Text100], Field(max_length=TAGS)]
 Region = Annotated[
     str,
-    StringConstraints(pattern="^[A-Za-z]{2}$", to_upper=True),
+    StringConstraints(pattern=REGION_PATTERN, to_upper=True),
     Field(description="Two letters; where numbers without a country code belong"),
 ]
 

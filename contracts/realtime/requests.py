@@ -8,12 +8,15 @@ from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from contracts.realtime.contacts import all_or
+
 MOST_IDS: Final = 500  # of one ack or read
 MOST_CONTACTS: Final = 1_000  # of one subscription
 MOST_FRAME: Final = 64 * 1024  # bytes, of a frame as a whole
 
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Cursor = Annotated[str, Field(min_length=1, max_length=500)]
+SomeContacts = Annotated[list[uuid.UUID], Field(min_length=1, max_length=MOST_CONTACTS)]
 EventIds = Annotated[list[uuid.UUID], Field(min_length=1, max_length=MOST_IDS)]
 
 
@@ -46,7 +49,7 @@ class Subscribe(ClientFrame):
 
     type: Literal["subscribe"] = "subscribe"
     sub: Name
-    contacts: Literal["*"] | Annotated[list[uuid.UUID], Field(min_length=1, max_length=MOST_CONTACTS)]
+    contacts: Annotated[Literal["*"] | SomeContacts, all_or(SomeContacts)]
     cursor: Cursor | None = None
 
 

@@ -7,14 +7,17 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from contracts.fields import NO_NUL_PATTERN, TENANT_PATTERN
+from contracts.realtime.contacts import all_or
 from contracts.vocabulary import Role
 
 AUDIENCE = "rollcall-realtime"
 ISSUER = "rollcall"
 LATEST: Final = 253_402_300_799  # the last second of the year 9999, after which there are no dates
 
+SomeContacts = Annotated[list[uuid.UUID], Field(max_length=10_000)]
 Seconds = Annotated[float, Field(ge=0, le=LATEST)]  # since 1970: a NumericDate of RFC 7519
-Tenant = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Tenant = Annotated[str, Field(pattern=TENANT_PATTERN)]
 
 
 class Claims(BaseModel):
@@ -27,12 +30,12 @@ class Claims(BaseModel):
 
     iss: str
     aud: str | list[str]
-    sub: Annotated[str, Field(min_length=1, max_length=200, pattern="^[^\\u0000]*$")]
+    sub: Annotated[str, Field(min_length=1, max_length=200, pattern=NO_NUL_PATTERN)]
     iat: Seconds
     exp: Seconds
     tenant: Tenant
     role: Role
-    contacts: Literal["*"] | Annotated[list[uuid.UUID], Field(max_length=10_000)] | None = None
+    contacts: Annotated[Literal["*"] | SomeContacts, all_or(SomeContacts)] | None = None
     contact_id: uuid.UUID | None = None
 
     @model_validator(mode="after")

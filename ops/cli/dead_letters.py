@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ops.cli.messages import AsJson, Timeout, report
-from ops.cli.output import REJECTED, TIMED_OUT, Failure, print_json, run
+from ops.cli.output import REJECTED, TIMED_OUT, Failure, one_of, print_json, run
 
 if TYPE_CHECKING:
     import asyncpg
@@ -37,6 +37,11 @@ def list_(
     json: Annotated[bool, typer.Option("--json", help="Print an object a line.")] = False,
 ) -> None:
     """List dead letters, newest first."""
+    from contracts.subjects import DEADLETTER, STREAMS
+    from contracts.vocabulary import DeadLetterReason
+
+    stream = one_of(stream, (name for name in STREAMS if name != DEADLETTER.name), "--stream")
+    reason = one_of(reason, DeadLetterReason, "--reason")
 
     async def work() -> int:
         from storage.dead_letters import listed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,9 +66,17 @@ def check_tenant(tenant: str | None) -> None:
         )
 
 
+def one_of(given: str | None, known: Iterable[str], option: str) -> str | None:
+    """What an option names, in whichever case it is given. Raises BadParameter, which lists what there is."""
+    names = {name.casefold(): name for name in known}
+    if given is not None and given.casefold() not in names:
+        raise typer.BadParameter(f"no {given!r}; there are {', '.join(names.values())}", param_hint=option)
+    return given and names[given.casefold()]
+
+
 def print_json(value: Any, *, indent: bool = False) -> None:
     """One line on stdout, or several where a person reads."""
-    option = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if indent else 0)
+    option = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z | (orjson.OPT_INDENT_2 if indent else 0)
     sys.stdout.buffer.write(orjson.dumps(value, default=str, option=option))
     sys.stdout.flush()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,11 @@ from contracts.commands.base import FAULTS, validation_errors
 from contracts.commands.contact import ContactCreate, ContactUpdate, ContactUpsert
 from contracts.commands.identifier import IdentifierAdd
 from contracts.commands.timeline import EventOfMany, TimelineRecord, TimelineRecordMany
+from contracts.fields import IN_WORDS
+from contracts.realtime.requests import CLIENT_FRAMES
+from contracts.realtime.token import Claims
 from contracts.registry import COMMANDS, QUERIES
+from contracts.webhooks.message import NeutralMessage
 
 ID = "0199d3a4-7c00-7000-8000-00000000c0de"
 NAMED = {"contact": {"id": ID}}
@@ -35,7 +40,7 @@ def faults(name: str, data: Any) -> dict[str, str]:
             "contact.create",
             {"first_name": " \t"},
             "first_name",
-            "must not be blank; leave the field out instead",
+            "must not be blank; leave the field out if it is optional",
         ),
         ("contact.create", {"first_name": "x" * 101}, "first_name", "must have at most 100 characters"),
         ("contact.create", {"first_name": 7}, "first_name", "must be a valid string"),
@@ -52,13 +57,13 @@ def faults(name: str, data: Any) -> dict[str, str]:
             "contact.create",
             {"identifiers": [{"channel": "E-Mail", "identifier": "a@example.com"}]},
             "identifiers.0.channel",
-            "must match pattern '^[a-z0-9_-]{1,50}$'",
+            "must be a lower-case token such as whatsapp, sms or email: of [a-z0-9_-], 1 to 50 characters",
         ),
         (
             "contact.create",
             {"identifiers": [{"channel": "sms", "identifier": "  "}]},
             "identifiers.0.identifier",
-            "must not be blank; leave the field out instead",
+            "must not be blank; leave the field out if it is optional",
         ),
         (
             "contact.create",
@@ -67,7 +72,7 @@ def faults(name: str, data: Any) -> dict[str, str]:
             "must be a valid boolean",
         ),
         ("contact.create", {"external_id": "x" * 256}, "external_id", "must have at most 255 characters"),
-        ("contact.create", {"region": "Germany"}, "region", "must match pattern '^[A-Za-z]{2}$'"),
+        ("contact.create", {"region": "Germany"}, "region", "must be two letters, such as DE"),
         (
             "contact.upsert",
             {"first_name": "Ann"},
@@ -141,6 +146,12 @@ def faults(name: str, data: Any) -> dict[str, str]:
         ("timeline.record", {**NAMED}, "type", "is required"),
         (
             "timeline.record",
+            {**NAMED, "type": ""},
+            "type",
+            "must not be blank; leave the field out if it is optional",
+        ),
+        (
+            "timeline.record",
             {**NAMED, "type": "x", "occurred_at": "2026-01-31 12:00"},
             "occurred_at",
             "must be RFC 3339 with an offset, such as 2026-01-31T12:00:00Z",
@@ -183,6 +194,23 @@ def test_refusals_name_the_field_and_the_fix(name: str, data: Any, field: str, m
 @pytest.mark.parametrize("data", [None, [], "text", 7])
 def test_data_that_is_no_object(data: Any) -> None:
     assert faults("contact.create", data) == {"data": "must be a JSON object"}
+
+
+def patterns(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        if isinstance(schema.get("pattern"), str):
+            yield schema["pattern"]
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for part in schema:
+            yield from patterns(part)
+
+
+def test_no_expression_is_shown_to_people() -> None:
+    requests = (query.request for query in QUERIES.values())
+    models = [*COMMANDS.values(), EventOfMany, *requests, *CLIENT_FRAMES.values(), Claims, NeutralMessage]
+    found = {pattern for model in models for pattern in patterns(model.model_json_schema())}
+    assert found == set(IN_WORDS)
 
 
 def test_explanations_are_bounded() -> None:

@@ -198,7 +198,11 @@ async def test_a_dead_letter_is_listed_shown_and_replayed(fleet):
         "webhook.whatsapp.morgue.-",
         1,
     )
+    for only in (("--stream", "webhook"), ("--reason", "INVALID_payload")):
+        found = await fleet.rollcall("dlq", "list", "--tenant", "morgue", *only, "--json")
+        assert found.json == letter
     shown = await fleet.rollcall("dlq", "show", letter["id"], "--json")
+    assert [time[-1] for time in (letter["time"], shown.json["time"], shown.json["created_at"])] == ["Z"] * 3
     assert orjson.loads(shown.json["body"])["data"] == {"entry": 1}
     again = await fleet.rollcall("dlq", "replay", letter["id"], "--json")
     assert (again.code, again.json["status"]) == (2, "dead"), again
@@ -254,6 +258,12 @@ async def test_the_doctor_finds_nothing(fleet):
         (("dlq", "show", "7"), "ID"),
         (("dlq", "delete"), "--before"),
         (("dlq", "delete", "--before", "yesterday"), "--before"),
+        (("dlq", "list", "--stream", "NOPE"), "there are WEBHOOK, COMMAND, EVENTS"),
+        (
+            ("dlq", "list", "--stream", "DEADLETTER"),
+            "--stream",
+        ),  # nobody reads it, so that nothing dies there
+        (("dlq", "list", "--reason", "nope"), "there are bad_subject, bad_envelope, "),
         (("nonsense",), "nonsense"),
     ],
 )
@@ -269,6 +279,13 @@ async def test_a_missing_setting_is_wrong_usage():
     for arguments in (("worker", "inbox"), ("dlq", "list"), ("migrate",), ("streams",)):
         ran = await rollcall(*arguments)
         assert (ran.code, "ROLLCALL_" in ran.stderr) == (64, True), (arguments, ran)
+
+
+async def test_a_worker_does_not_start_with_a_failpoint_that_there_is_not():
+    ran = await rollcall("worker", "inbox", environment={**UNREACHABLE, "ROLLCALL_FAILPOINT": "nope:1"})
+    assert ran.code == 64, ran
+    assert ran.stderr.startswith("ROLLCALL_FAILPOINT: there is no such point; ")
+    assert "before_commit" in ran.stderr
 
 
 async def test_nobody_answers(bus, database):

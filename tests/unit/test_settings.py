@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from ops.cli.tables import settings as settings_table
+from ops.failpoint import POINTS
 from ops.settings import BusSettings, RegionSettings, SearchSettings, Settings, SettingsError, load, read
 
+ROOT = Path(__file__).resolve().parents[2]
 GIVEN = {
     "ROLLCALL_NATS_URL": "nats://127.0.0.1:4222",
     "ROLLCALL_POSTGRES_DSN": "postgresql://u:secret@127.0.0.1/db",
@@ -68,6 +73,9 @@ def test_an_empty_variable_counts_as_unset(monkeypatch):
         ("HTTP_PORT", "70000"),
         ("LOG_LEVEL", "loud"),
         ("FAILPOINT", "before_commit"),
+        ("FAILPOINT", "before_commit:0"),
+        ("FAILPOINT", "before_commit:1.5"),
+        ("FAILPOINT", "secret:1"),
         ("SEARCH_INDEX", "Contacts*"),
         ("SEARCH_INDEX", "-contacts"),
         ("SEARCH_MAX_LAG_S", "0"),
@@ -91,6 +99,22 @@ def test_everything_that_is_wrong_is_said_at_once(monkeypatch):
     with pytest.raises(SettingsError) as caught:
         read(Settings)
     assert {line.partition(":")[0] for line in str(caught.value).splitlines()} == set(GIVEN)
+
+
+def test_the_failpoints_are_those_that_there_are(monkeypatch):
+    passed = {
+        name
+        for folder in ("ops", "storage", "workers")
+        for file in (ROOT / folder).rglob("*.py")
+        for name in re.findall(r"failpoint\.hit\((.*?)\)", file.read_text())
+    }
+    assert passed == {f'"{point}"' for point in POINTS}
+    for point in POINTS:
+        monkeypatch.setenv("ROLLCALL_FAILPOINT", f"{point}:1")
+        assert read(Settings).failpoint == f"{point}:1"
+    monkeypatch.setenv("ROLLCALL_FAILPOINT", "before_comit:1")
+    with pytest.raises(SettingsError, match=", ".join(POINTS)):
+        read(Settings)
 
 
 def test_elasticsearch_is_named_as_everyone_names_it(monkeypatch, capsys):

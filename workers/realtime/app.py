@@ -106,7 +106,7 @@ class Front:
         try:
             ticket = Exchange.model_validate_json(body).ticket
         except ValidationError as error:
-            first = validation_errors(error)[0]
+            first = validation_errors(error, whole="the body")[0]
             return refused(400, "invalid", f"{first['field']}: {first['message']}")
         try:
             token, claims = await self._house.doorkeeper.exchange(ticket)

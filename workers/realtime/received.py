@@ -41,8 +41,6 @@ def parse(content: str | bytes) -> ClientFrame:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        first = validation_errors(error)[0]
-        if first["field"].startswith("contacts"):  # one of two forms: what is wrong with either says little
-            first = {"field": "contacts", "message": 'must be "*", or a list of contact ids'}
+        first = validation_errors(error, whole="the frame")[0]
         code = FrameError.BAD_CURSOR if first["field"] == "cursor" else FrameError.BAD_FRAME
         raise BadFrame(code, f"{first['field']}: {first['message']}", ref) from None

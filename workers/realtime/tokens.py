@@ -59,7 +59,7 @@ class Tokens:
         try:
             found = Claims.model_validate(claims)
         except ValidationError as error:
-            first = validation_errors(error)[0]
+            first = validation_errors(error, whole="claims")[0]
             raise BadToken(f"the token's {first['field']}: {first['message']}") from None
         now = time.time()
         if found.iat > now + LEEWAY:

@@ -65,6 +65,24 @@ def signed_with_what_everybody_has(good: dict[str, Any], pem: bytes) -> str:
     return (said + b"." + part(hmac.new(pem, said, hashlib.sha256).digest())).decode()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"contacts": "all"}, 'the token\'s contacts: must be "*", or a list of contact ids'),
+        ({"contacts": [str(uuid.uuid4()), "x"]}, "the token's contacts.1: must be a UUID"),
+        ({"contacts": None}, "the token's claims: an agent's token needs contacts: \"*\", or a list of ids"),
+        ({"role": "contact"}, "the token's claims: a contact's token needs contact_id"),
+        ({"tenant": "a.b"}, "the token's tenant: must be of [A-Za-z0-9_-], 1 to 64 characters"),
+        ({"sub": "a\0"}, "the token's sub: must not hold NUL"),
+    ],
+)
+def test_what_is_wrong_with_claims_is_said_in_words(wrong: dict[str, Any], said: str):
+    settings = TokenSettings(jwt_secret=SECRET)
+    with pytest.raises(BadToken) as refused:
+        Tokens(settings).verify(jwt.encode({**claims(settings), **wrong}, SECRET, "HS256"))
+    assert str(refused.value) == said
+
+
 CONTACTS = [uuid.uuid4(), uuid.uuid4()]
 PRINTED = {
     "of an agent": ([], Role.AGENT, None),
