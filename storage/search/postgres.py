@@ -97,8 +97,9 @@ def _escaped(piece: str) -> str:
 def _near(word: str, shortest: int) -> Iterator[dict[str, list[str]]]:
     """Patterns of the words that differ by one typing error, by the third that it is in; ``_`` is any character.
 
-    To look for every single one in the index would take too long. It is asked for what is left of the word without the third,
-    and what it finds is checked; but not where the first and the last third are shorter than so many letters.
+    To look for every single one in the index would take too long. It is asked for what is left of the word without the third;
+    but not where the first and the last third are shorter than so many letters. What it finds is checked, in a text with two
+    blanks between words: in the one that is indexed ``_`` is a blank as well.
     """
     first = len(word) // 3
     last = len(word) - first
@@ -110,7 +111,7 @@ def _near(word: str, shortest: int) -> Iterator[dict[str, list[str]]]:
     middle = _errors(word, range(first, last), range(first + 1, last))
     across = [_swapped(word, first - 1), _swapped(word, last - 1)]
     if first < shortest:
-        yield {"find": [*middle, *across], "check": []}
+        yield {"find": [*middle, *across], "check": [*middle, *across]}
     else:
         yield {"find": [f"% {word[:first]}%{word[last:]} %"], "check": middle}
         yield {"find": across, "check": []}

@@ -148,10 +148,16 @@ def parse(query: str | None) -> Text | None:
     if number is not None:
         return Text((number,))
     stripped = (piece.strip(EDGES) for piece in folded.split())
-    terms = tuple(Term((piece,)) for piece in dict.fromkeys(stripped) if re.search(r"[0-9a-z]", piece))
+    terms = tuple(_word(piece) for piece in dict.fromkeys(stripped) if re.search(r"[0-9a-z]", piece))
     if len(terms) > MOST_TERMS:
         raise TooManyTerms
     return Text(terms)
+
+
+def _word(piece: str) -> Term:
+    """A hyphen before it excludes nothing: it is there, as in "crm-10", or it means nothing."""
+    bare = piece.lstrip(f"-{EDGES}")
+    return Term(tuple(dict.fromkeys((bare, piece))))
 
 
 def _number(folded: str) -> Term | None:

@@ -142,10 +142,3 @@ async def empty(devstack) -> AsyncIterator[str]:
     yield urlsplit(devstack.postgres_dsn)._replace(path=f"/{name}").geturl()
     await server.execute(f"drop database {name} with (force)")
     await server.close()
-
-
-@pytest.fixture
-async def owner(empty: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(empty)
-    yield connection
-    await connection.close()

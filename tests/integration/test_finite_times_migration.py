@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import asyncpg
+import pytest
 
 from contracts.moments import EARLIEST, LATEST
 from storage.migrate import migrate, script
 from tests.helpers import seed
+
+
+@pytest.fixture
+async def owner(empty: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(empty)
+    yield connection
+    await connection.close()
 
 
 async def test_infinite_times_become_moments(empty: str, owner: asyncpg.Connection) -> None:

@@ -25,6 +25,13 @@ OLD = "0001"
 LIMITED = "rollcall_limited"
 
 
+@pytest.fixture
+async def owner(empty: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(empty)
+    yield connection
+    await connection.close()
+
+
 async def texts_of(owner: asyncpg.Connection) -> dict[str, str]:
     rows = await owner.fetch("select display_name, search_text from contacts order by id")
     return {row["display_name"]: row["search_text"] for row in rows}

@@ -59,6 +59,14 @@ def with_an_error(draw: st.DrawFn) -> tuple[str, str]:
     )
 
 
+def is_found(way: dict[str, list[str]], text: str) -> bool:
+    """As the function: what is checked has two blanks where the text has one."""
+    apart = text.replace(" ", "  ")
+    return any(like(text, one) for one in way["find"]) and (
+        not way["check"] or any(like(apart, one) for one in way["check"])
+    )
+
+
 @given(with_an_error(), st.booleans())
 @example(("abcacb", "abaccb"), False)
 @example(("abcacb", "abccab"), True)
@@ -67,15 +75,26 @@ def test_a_word_is_found_if_and_only_if_it_is_within_one_error(both: tuple[str, 
     if len(typed) not in FORGIVING:
         return
     terms = (Term((typed,)),) if alone else (Term((typed,)), Term(("other",)))
-    ways = said(terms, forgiving=True)[0]["near"]
-    text = f"\n {word} \n"
-    found = any(
-        any(like(text, one) for one in way["find"])
-        and (not way["check"] or any(like(text, one) for one in way["check"]))
-        for way in ways
-    )
+    found = any(is_found(way, f"\n {word} \n") for way in said(terms, forgiving=True)[0]["near"])
     if word != typed:  # to the letter it is found anyway
         assert found == within_one_error(word, typed)
+
+
+@given(with_an_error(), st.integers(1, 11), st.sampled_from([" ", " \n "]), st.booleans())
+@example(("abcabcabc", "abcabcabc"), 3, " ", True)
+@example(("abcaacb", "abcaxacb"), 4, " ", True)
+def test_no_error_reaches_from_one_word_into_another(
+    both: tuple[str, str], at: int, between: str, alone: bool
+) -> None:
+    word, typed = both
+    if len(typed) not in FORGIVING:
+        return
+    words = [piece for piece in (word[:at], word[at:]) if piece]
+    terms = (Term((typed,)),) if alone else (Term((typed,)), Term(("other",)))
+    text = f"\n {between.join(words)} \n"
+    found = any(is_found(way, text) for way in said(terms, forgiving=True)[0]["near"])
+    if typed not in words:
+        assert found == any(within_one_error(one, typed) for one in words)
 
 
 @given(with_an_error())
@@ -86,7 +105,7 @@ def test_what_is_checked_was_found_before(both: tuple[str, str]) -> None:
         return
     text = f"\n {word} \n"
     for way in said((Term((typed,)), Term(("other",))), forgiving=True)[0]["near"]:
-        if any(like(text, one) for one in way["check"]):
+        if any(like(text.replace(" ", "  "), one) for one in way["check"]):
             assert any(like(text, one) for one in way["find"])
 
 
