@@ -87,6 +87,22 @@ def test_the_paths_that_the_public_may_ask_for_are_told_from_those_it_may_not():
     assert {path for path, _ in Host._routes(cast("Host", None))} == set(kept)
 
 
+def test_there_is_memory_for_as_many_sockets_as_are_promised():
+    """A socket takes what the benchmark lets it take."""
+    manifest = (ROOT / "k8s/realtime.yaml").read_text()
+    said = re.search(r"# (\d+) MB, and at most (\d+) kB a socket .*: the limit is for ([\d,]+) and", manifest)
+    limit = re.search(r"limits: {memory: (\d+)Mi}", manifest)
+    target = re.search(
+        r"\| memory of a socket \| .* \| at most (\d+) kB \|", (ROOT / "README.md").read_text()
+    )
+    assert said is not None
+    assert limit is not None
+    assert target is not None
+    itself, each, sockets = (int(number.replace(",", "")) for number in said.groups())
+    assert each == int(target[1])
+    assert itself * 1_000_000 + each * 1_000 * sockets < int(limit[1]) << 20
+
+
 def test_a_batch_is_given_time_to_end():
     grace = Settings.model_fields["grace_seconds"].default
     for manifest in MANIFESTS:
