@@ -199,7 +199,8 @@ FRAME_ERRORS: Final[Mapping[FrameError, Explained]] = {
         "Slow down, or watch more contacts with one subscription; operators: ROLLCALL_REALTIME_…",
     ),
     FrameError.UNAVAILABLE: Explained(
-        "The bus or the database is out of reach.", "Send the frame again; operators: see `/readyz`."
+        "The bus or the database is out of reach; in answer to `auth` the socket closes with 1012.",
+        "Send the frame again; after 1012 reconnect. Operators: see `/readyz`.",
     ),
 }
 
@@ -233,7 +234,7 @@ GOODBYES: Final[Mapping[GoodbyeReason, Explained]] = {
         "Read on while asking, or ask less at once.",
     ),
     GoodbyeReason.UNAVAILABLE: Explained(
-        "The instance cannot serve the session: no events come to it yet, or a fault of ours; the socket closes with 1012.",
+        "The instance cannot serve the session: no events come to it yet, tickets cannot be looked up, or a fault of ours; the socket closes with 1012.",
         "Reconnect; operators: see `/readyz` and the log of the worker.",
     ),
 }

@@ -113,7 +113,7 @@ class Health:
         known: list[str] = []
         for name, problems in self._watched.items():
             try:
-                known.extend(problems())
+                known.extend(type(problem)(hide_text(problem)) for problem in problems())
             except Exception as error:  # noqa: BLE001 - a broken look is a problem, not an answer of 500
                 known.append(f"{name}: cannot say how it is ({type(error).__name__})")
         return known

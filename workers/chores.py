@@ -113,8 +113,14 @@ async def _do(chore: Chore, connection: asyncpg.Connection, settings: DatabaseSe
         while rows := await chore.step(connection, settings):
             count += rows
     except FAILURES as error:
-        problem = str(error) or type(error).__name__
+        problem = _problem(error)
         log.warning("chore failed", operation="chore", what=chore.name, error=problem)
     if count:
         log.info("chore", operation="chore", what=chore.counts, count=count)
     return Done(chore, count, problem)
+
+
+def _problem(error: BaseException) -> str:
+    """For everybody to see. PostgreSQL's words may quote what people sent us: its type and SQLSTATE say enough."""
+    kind = type(error).__name__
+    return f"{kind} ({error.sqlstate})" if isinstance(error, asyncpg.PostgresError) else str(error) or kind

@@ -93,7 +93,7 @@ async def test_what_cannot_be_finished_is_said(
         await owner.execute("select from contact_events limit 1")
         ran = await rollcall("maintain", environment=environment)
     assert ran.code == 1
-    assert ran.stderr.startswith("rollcall: months: canceling statement due to lock timeout; ")
+    assert ran.stderr.startswith("rollcall: months: LockNotAvailableError (55P03); ")
     assert len(ran.stderr.splitlines()) == 1
     assert (await rollcall("maintain", "--json", environment=environment)).json["months_dropped"] == 1
 

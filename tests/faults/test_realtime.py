@@ -206,6 +206,35 @@ async def test_the_worker_is_told_to_end(realm: Realm):
         await played.judge("realtime drained under load")
 
 
+async def test_the_worker_is_told_to_end_while_the_bus_is_away(realm: Realm):
+    """What a client has acknowledged by then is sent on before it ends."""
+    tenant = realm.tenant()
+    contact = await realm.contact(tenant)
+    event = await realm.notify(tenant, contact, "hello")
+    old = realm.worker
+    ending = await realm.stage.crew.start("realtime", ROLLCALL_GRACE_SECONDS="60")
+    await realm.stage.crew.dismiss(old)
+    async with realm.watch(realm.of_contact(tenant, contact)) as client:
+        realm.stage.stack.kill_nats()
+        try:
+            await client.send("ack", ids=[event])
+            await client.send("ping")
+            await client.next("pong")
+            ending.signal(signal.SIGTERM)
+            await eventually(
+                lambda: "marks wait" in ending.tail(1 << 20).partition('"event":"drained"')[2],
+                what="it has tried to send what it holds",
+            )
+        finally:
+            await asyncio.to_thread(realm.stage.stack.restart_nats)
+        assert await ending.until_dead() == 0
+
+    async def delivered() -> bool:
+        return all(e["delivered_at"] for e in await realm.timeline(tenant, contact) if e["title"] == "hello")
+
+    await eventually(delivered, what="it is marked")
+
+
 async def test_the_worker_is_stopped_for_a_while(realm: Realm):
     async with scene(realm) as played:
         realm.worker.signal(signal.SIGSTOP)

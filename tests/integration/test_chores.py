@@ -95,10 +95,20 @@ async def test_a_chore_that_fails_keeps_no_other_from_being_done(
         done = await chores.run(writer, keeping(database))
     assert done is not None
     assert {each.chore.name: each.problem for each in done if each.problem} == {
-        "months": "canceling statement due to lock timeout"
+        "months": "LockNotAvailableError (55P03)"
     }
     assert {each.chore.name: each.count for each in done if each.count} == {"months": 1, "expired events": 1}
     assert await run(writer, keeping(database)) == {"months": 1}
+
+
+async def test_what_postgresql_quotes_is_no_problem_to_show(
+    database: str, writer: asyncpg.Connection
+) -> None:
+    async def step(connection: asyncpg.Connection, _settings: DatabaseSettings) -> int:
+        return int(await connection.fetchval("select 'ann@x.de'::text::int"))
+
+    (done,) = await chores.run(writer, keeping(database), [chores.Chore("any", "done", step)]) or []
+    assert done.problem == "InvalidTextRepresentationError (22P02)"
 
 
 async def test_one_at_a_time(database: str, writer: asyncpg.Connection, owner: asyncpg.Connection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -123,6 +124,16 @@ async def test_last_contact_is_the_latest_whatever_the_order(office: Office):
         item = await office.message(NUMBER, occurred_at=at(minute))
     assert (await office.get(item["contact_id"]))["last_contact_at"] == at(9)
     assert (await office.get(item["contact_id"]))["version"] == 1
+
+
+async def test_a_time_from_the_future_is_kept_and_overrules_nothing(office: Office):
+    ahead = "2031-01-01T00:00:00Z"
+    await office.message(NUMBER, profile_name="Anne", occurred_at=ahead)
+    item = await office.message(
+        NUMBER, profile_name="Ann", occurred_at=(NOW + timedelta(minutes=1)).isoformat()
+    )
+    document = await office.get(item["contact_id"])
+    assert (document["display_name"], document["last_contact_at"]) == ("Ann", ahead)
 
 
 async def test_message_sent_counts_as_contact(office: Office):

@@ -239,6 +239,7 @@ async def test_a_contact_of_another_tenant(realm: Realm):
         ("http://app.example.com", False),
         ("null", False),
         ("", False),
+        ("http://[x", False),
     ],
 )
 async def test_where_the_page_is_from(realm: Realm, origin: str | None, allowed: bool):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -12,6 +14,12 @@ from ops.devstack.elasticsearch.recipe import VERSION
 from ops.devstack.nats import CONFIG
 from ops.settings import Settings, variable
 from workers.fleet import FLEET
+from workers.host import Host
+from workers.realtime.app import Front
+
+if TYPE_CHECKING:
+    from workers.realtime.downloads import Downloads
+    from workers.realtime.session import House
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = sorted((ROOT / "k8s").glob("*.yaml"))
@@ -64,6 +72,35 @@ def test_a_package_brings_the_recipe_of_elasticsearch():
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     brought = {path for pattern in patterns["ops.devstack.elasticsearch"] for path in here.glob(pattern)}
     assert {here / "pom.xml", *(path for path in (here / "src").rglob("*") if path.is_file())} <= brought
+
+
+def test_the_paths_that_the_public_may_ask_for_are_told_from_those_it_may_not():
+    """Both are on the one port of realtime."""
+    _, _, note = (ROOT / "k8s/realtime.yaml").read_text().partition("# An ingress")
+    public, _, inside = note.partition("\napiVersion")[0].partition("Not\n")
+    routed, kept = (re.findall(r"`(/[a-z/]*)`", part) for part in (public, inside))
+    house = cast("House", SimpleNamespace(settings=SimpleNamespace(realtime_origins="")))
+    served = {route.path for route in Front(house, cast("Downloads", None)).application().routes}  # type: ignore[attr-defined]
+    prefixes = tuple(path for path in routed if path.endswith("/") and path != "/")
+    assert {path for path in served if not path.startswith(prefixes)} == set(routed) - set(prefixes)
+    assert {path for path in prefixes if any(s.startswith(path) for s in served)} == set(prefixes)
+    assert {path for path, _ in Host._routes(cast("Host", None))} == set(kept)
+
+
+def test_there_is_memory_for_as_many_sockets_as_are_promised():
+    """A socket takes what the benchmark lets it take."""
+    manifest = (ROOT / "k8s/realtime.yaml").read_text()
+    said = re.search(r"# (\d+) MB, and at most (\d+) kB a socket .*: the limit is for ([\d,]+) and", manifest)
+    limit = re.search(r"limits: {memory: (\d+)Mi}", manifest)
+    target = re.search(
+        r"\| memory of a socket \| .* \| at most (\d+) kB \|", (ROOT / "README.md").read_text()
+    )
+    assert said is not None
+    assert limit is not None
+    assert target is not None
+    itself, each, sockets = (int(number.replace(",", "")) for number in said.groups())
+    assert each == int(target[1])
+    assert itself * 1_000_000 + each * 1_000 * sockets < int(limit[1]) << 20
 
 
 def test_a_batch_is_given_time_to_end():

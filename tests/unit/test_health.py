@@ -54,6 +54,17 @@ async def test_a_degraded_process_is_ready() -> None:
     assert (await health.ready()).status == "unready"
 
 
+async def test_what_a_process_knows_itself_is_hidden_as_well() -> None:
+    health = Health()
+    health.watch(
+        "work",
+        lambda: [Degraded("postgresql://u:hunter2@db: taken\nDETAIL:  Key (email)=(ann@x.de) exists.")],
+    )
+    report = await health.ready()
+    assert report.problems == ["postgresql://***@db: taken\nDETAIL:  ***"]
+    assert report.status == "degraded"
+
+
 async def test_a_check_that_hangs_is_a_problem() -> None:
     health = Health(timeout=0.02)
 

@@ -82,9 +82,12 @@ class Front:
     def _is_allowed(self, socket: WebSocket) -> bool:
         """A browser says where the page is from; other programs do not, and hold a token all the same."""
         origin = socket.headers.get("origin")
-        return (
-            origin is None or origin in self._origins or urlsplit(origin).netloc == socket.headers.get("host")
-        )
+        if origin is None or origin in self._origins:
+            return True
+        try:
+            return urlsplit(origin).netloc == socket.headers.get("host")
+        except ValueError:  # no address at all
+            return False
 
     async def _ticket(self, request: Request) -> Response:
         claims = self._bearer(request)

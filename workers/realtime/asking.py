@@ -50,6 +50,9 @@ async def _timeline(client: Client, rights: Rights, data: dict[str, Any]) -> dic
         )
         if not found["success"]:
             return found
+        # By id: the name may be another contact's by now. A merged one's as it was asked, so that `meta` says so again.
+        meta = found.get("meta") or {}
+        data = {**data, "contact": {"id": meta.get("redirected_from") or found["data"]["id"]}}
     audience = data.get("visible_to")
     if audience is None:
         data = {**data, "visible_to": Audience.AGENT}

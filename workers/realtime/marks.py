@@ -3,8 +3,8 @@
 The command decides what a mark means and does it once, whatever several devices say. An acknowledgement that is lost on the
 way (an instance dies) leaves its event undelivered: it comes again, and the client knows it by its id.
 
-Invariant: what was taken is sent, however long the bus is away. So what is taken is bounded, for each actor and each tenant
-by itself, and what would be too much is refused whole.
+Invariant: what was taken is sent, however long the bus is away; by an instance that is told to end, for as long as it is
+given. So what is taken is bounded, for each actor and each tenant by itself, and what would be too much is refused whole.
 """
 
 from __future__ import annotations
@@ -64,6 +64,12 @@ class Marks:
         self._waiting: dict[_Group, dict[uuid.UUID, None]] = {}
         self._counts: Counter[tuple[str, str | None]] = Counter()  # by tenant, and by actor in it
         self._come = asyncio.Event()
+        self._flushing = asyncio.Lock()
+
+    @property
+    def unsent(self) -> int:
+        """Marks that wait or are under way."""
+        return sum(count for (_, actor), count in self._counts.items() if actor is None)
 
     async def add(self, kind: Kind, rights: Rights, ids: Iterable[uuid.UUID]) -> None:
         """A session says so of events; those that are not of its contacts are left out. May ask the database.
@@ -99,9 +105,20 @@ class Marks:
             if not await self.flush():
                 await asyncio.sleep(AGAIN_SECONDS)
 
+    async def drain(self) -> None:
+        """Send all that was taken; until cancelled, where the bus is away."""
+        while True:
+            if await self.flush():
+                return
+            await asyncio.sleep(AGAIN_SECONDS)
+
     async def flush(self) -> bool:
-        """Send what waits; False when some of it waits on."""
-        waiting, self._waiting = self._waiting, {}
+        """Send what waits, behind what is under way; False when some of it waits on."""
+        async with self._flushing:
+            waiting, self._waiting = self._waiting, {}
+            return await self._send(waiting)
+
+    async def _send(self, waiting: Mapping[_Group, dict[uuid.UUID, None]]) -> bool:
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def send(group: _Group, ids: list[uuid.UUID]) -> bool:
@@ -110,10 +127,10 @@ class Marks:
                     await self._publish(group, ids)
                 except (nats.errors.Error, TimeoutError, OSError) as error:
                     log.warning("marks wait", operation=group.kind, error=type(error).__name__)
+                    self._count(group, -len(ids))
                     self._keep(group, ids)
                     return False
-                finally:
-                    self._count(group, -len(ids))
+                self._count(group, -len(ids))  # not where it was cut off: then they are unsent
                 return True
 
         batches = [

@@ -83,8 +83,10 @@ class Realtime:
                     task.result()
             left = await self._front.drain(DRAIN_SECONDS)
             log.info("drained", operation="drain", left=left)
-            await marks.flush()
+            await marks.drain()
         finally:
+            if marks.unsent:
+                log.error("marks lost", operation="drain", count=marks.unsent)
             for ending in (*working, stopping):
                 ending.cancel()
             await asyncio.gather(*working, stopping, return_exceptions=True)

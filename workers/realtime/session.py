@@ -165,6 +165,7 @@ class Session:
             self._complain(FrameError.BAD_TICKET, str(error))
         except TRANSIENT:
             self._complain(FrameError.UNAVAILABLE, "tickets cannot be looked up; try again")
+            raise Ended(ELSEWHERE, GoodbyeReason.UNAVAILABLE) from None
         raise Ended(UNAUTHENTICATED)
 
     async def _serve(self, claims: Claims) -> None:

@@ -21,13 +21,15 @@ BY_NAME = {"external_id": "ann"}
 
 
 class Queries:
-    """Answers as the test says; ``asked`` is what it was asked."""
+    """Answers as the test says; ``asked`` is what it was asked, ``last`` the data of the last."""
 
     def __init__(self, **answers: dict[str, Any]) -> None:
         self.asked: list[str] = []
+        self.last: dict[str, Any] = {}
         self._answers = answers
 
-    async def request(self, subject: str, _body: bytes, timeout: float) -> SimpleNamespace:
+    async def request(self, subject: str, body: bytes, timeout: float) -> SimpleNamespace:
+        self.last = json.loads(body)
         noun, verb = subject.split(".")[1:3]
         self.asked.append(f"{noun}.{verb}")
         return SimpleNamespace(data=json.dumps(self._answers[verb]))
@@ -73,3 +75,14 @@ async def test_the_contacts_of_the_token_by_any_name():
         queries = Queries(get=contact(OWN), timeline=TIMELINE)
         assert await answered(queries, "contact.timeline", {"contact": named}) == TIMELINE
         assert queries.asked == asked
+
+
+@pytest.mark.parametrize("merged", [None, uuid.uuid4(), OWN])
+async def test_a_name_that_moves_on_while_it_is_asked_for(merged: uuid.UUID | None):
+    """The timeline is that of the contact that was found to be allowed; a merged one is asked for as itself."""
+    found = contact(STRANGER if merged == OWN else OWN)
+    found["meta"] = {"redirected_from": str(merged)} if merged else {}
+    queries = Queries(get=found, timeline=TIMELINE)
+    await answered(queries, "contact.timeline", {"contact": BY_NAME, "cursor": "x"})
+    assert queries.last["contact"] == {"id": str(merged or OWN)}
+    assert queries.last["cursor"] == "x"

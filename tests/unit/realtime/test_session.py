@@ -209,6 +209,15 @@ async def test_no_stream_comes(house: House, monkeypatch: pytest.MonkeyPatch):
         assert client.last_words == ("unavailable", 1012)
 
 
+async def test_tickets_cannot_be_looked_up(house: House):
+    """Which says nothing of the ticket: the client is to come back, not to sign out."""
+    async with come(house, None) as (client, _, running):
+        client.send("auth", ticket="t" * 43)
+        await running
+        assert [frame.get("code") for frame in client.frames[:-1]] == ["unavailable"]
+        assert client.last_words == ("unavailable", 1012)
+
+
 async def test_the_token_expires_before_the_stream_is_known(house: House):
     async with come(house, token(seconds=4)) as (client, _, running):
         await running

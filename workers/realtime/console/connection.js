@@ -226,7 +226,7 @@ export class Connection {
   #lost(code) {
     const { goodbye, complaint } = this.#last;
     this.#release();
-    if (code === UNAUTHENTICATED && complaint?.code !== "unavailable") {
+    if (code === UNAUTHENTICATED) {
       return this.#out(goodbye?.reason === "expired" ? "the token has expired" : complaint?.message);
     }
     if (code === REFUSED) return this.#out(complaint?.message ?? "this page's origin is not allowed");
