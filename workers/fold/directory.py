@@ -178,6 +178,9 @@ class Scratch:
         # Of the tenant's part of the search index, if this message asks for it.
         self.rebuild: uuid.UUID | None = None
         self.taken: dict[SeenKey, str] = {}
+        self._given: dict[
+            tuple[str, str], dict[str, uuid.UUID]
+        ] = {}  # (kind, identifier) -> scope -> contact
 
     def first_outcome(self, key: SeenKey) -> str | None:
         """The first outcome of an id that was taken before, this message's own items included."""
@@ -210,22 +213,27 @@ class Scratch:
 
     def owner(self, key: IdentifierKey) -> uuid.UUID | None:
         """Who owns the identifier, this message's own changes included."""
-        return self.owners(key.kind, key.identifier).get(key.scope)
+        owner = self._given.get((key.kind, key.identifier), {}).get(key.scope)
+        if owner is None:
+            owner = self.directory.owners(self.tenant, key.kind, key.identifier).get(key.scope)
+        return owner if owner is not None and self._owns(owner, key) else None
 
     def owners(self, kind: str, identifier: str) -> dict[str, uuid.UUID]:
         """Scope -> owner of the identifier, this message's own changes included."""
-        owners = self.directory.owners(self.tenant, kind, identifier)
-        changed = [(contact_id, draft) for contact_id, draft in self.drafts.items() if draft.changed]
-        if changed:
-            owners = dict(owners)
-            for contact_id, draft in changed:
-                for scope in [s for s, owner in owners.items() if owner == contact_id]:
-                    if not draft.after.has(IdentifierKey(kind, identifier, scope)):
-                        del owners[scope]
-                for key, _ in draft.after.identifiers:
-                    if (key.kind, key.identifier) == (kind, identifier):
-                        owners[key.scope] = contact_id
-        return owners
+        owners = {
+            **self.directory.owners(self.tenant, kind, identifier),
+            **self._given.get((kind, identifier), {}),
+        }
+        return {
+            scope: owner
+            for scope, owner in owners.items()
+            if self._owns(owner, IdentifierKey(kind, identifier, scope))
+        }
+
+    def _owns(self, contact_id: uuid.UUID, key: IdentifierKey) -> bool:
+        """Whether the contact, which owned the key or was given it, still does."""
+        draft = self.drafts.get(contact_id)
+        return draft is None or not draft.changed or draft.after.has(key)
 
     def by_external_id(self, external_id: str) -> uuid.UUID | None:
         """Who has the external id, this message's own changes included."""
@@ -258,6 +266,8 @@ class Scratch:
     def put_identifier(self, contact_id: uuid.UUID, identifier: Identifier) -> None:
         """Give the contact an identifier, or replace the one it has there. The caller knows that nobody else owns it."""
         contact = self.edit(contact_id)
+        given = self._given.setdefault((identifier.key.kind, identifier.key.identifier), {})
+        given[identifier.key.scope] = contact_id
         slots = {i.slot for (key, channel), i in contact.identifiers.items() if key == identifier.key}
         at = (identifier.key, identifier.channel)
         held = contact.identifiers.get(at)
