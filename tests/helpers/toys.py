@@ -45,6 +45,7 @@ class Toys:
     failing_tenants: set[str] = field(default_factory=set)
     applied: list[int] = field(default_factory=list)  # messages of each attempt
     known: set[str] = field(default_factory=set)  # bodies that have died before
+    most: int = 500  # messages of a batch beyond which the database gives up
     before: list[Callable[[asyncpg.Connection], Awaitable[None]]] = field(default_factory=list)
 
     def decode(self, record: Record) -> ToyMessage:
@@ -60,6 +61,8 @@ class Toys:
 
     async def apply(self, connection: asyncpg.Connection, messages: Sequence[ToyMessage]) -> Applied:
         self.applied.append(len(messages))
+        if len(messages) > self.most:
+            await lose_connection(connection)
         if self.before:
             await self.before.pop(0)(connection)
         if any(message.body == "raises" for message in messages):

@@ -245,6 +245,16 @@ async def test_what_passes_is_tried_again(db, memory, start, trouble):
     assert await dead(db) == []
 
 
+async def test_a_batch_that_is_too_much_is_tried_in_parts(db, memory, start):
+    """A transaction that the database gives up each time, for it takes too long, would stop everybody behind it for ever."""
+    await fill(memory, range(50), key="same")
+    worker = start(memory, Toys(most=3))
+    await applied(db, 50)
+    assert (await rows(db))["acme", "same"] == [str(n) for n in range(50)]
+    assert await dead(db) == []
+    assert max(worker.toys.applied) > 3
+
+
 async def test_what_does_not_pass_stops_the_worker(db, memory, start):
     async def misuse(connection):
         await connection.execute("select from no_such_table")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 import uuid
 from collections import Counter
 from datetime import datetime
+from types import FrameType
 from typing import Any
 
 import orjson
@@ -158,3 +160,35 @@ def test_forged_replay_lifts_nothing():
     world = World()
     statuses = [world.apply([each])[0].status for each in (record, forged, forged, record)]
     assert statuses == ["applied", "duplicate", "duplicate", "duplicate"]
+
+
+def test_a_body_about_many_people_costs_no_more_for_each_of_them():
+    """A fold that grows with the square of a body outlasts its transaction, and everybody behind it waits for ever."""
+    assert _steps(400) < 6 * _steps(100)
+
+
+def _steps(people: int) -> int:
+    """Lines of the directory that run while a body about so many people is folded."""
+    lines = 0
+
+    def count(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines
+        if not frame.f_code.co_filename.endswith("directory.py"):
+            return None
+        lines += event == "line"
+        return count
+
+    statuses = [{"id": f"w{n}", "status": "sent", "recipient_id": f"4915{n:09}"} for n in range(people)]
+    body = {
+        "object": "whatsapp_business_account",
+        "entry": [{"changes": [{"value": {"statuses": statuses}}]}],
+    }
+    world = World()
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        (outcome,) = world.apply(records([("webhook.whatsapp", body)]))
+    finally:
+        sys.settrace(before)
+    assert len(outcome.items or ()) == people
+    return lines

@@ -72,6 +72,10 @@ class Batch(Generic[M]):
         """The entries that were decoded."""
         return [entry for entry in self.entries if not isinstance(entry, Unread)]
 
+    def first(self, most: int) -> Batch[M]:
+        """The beginning of the batch, of at most so many entries."""
+        return self if len(self) <= most else Batch(self.entries[:most])
+
     def until(self, is_last: Callable[[M], bool]) -> Batch[M]:
         """The beginning of the batch, through the first message of which this holds."""
         for n, entry in enumerate(self.entries):

@@ -80,6 +80,9 @@ class Lane(Generic[M]):
         # What the last session had read and not committed, until the reader goes back.
         self._forgotten = Lag()
         self._failures = 0  # in a row
+        self._most = (
+            options.batch_messages
+        )  # of a transaction: fewer after one that failed, which may have been too much
         self._lost_races = 0  # in a row
         self._commits = 0  # on this connection
         self._next_idle_check = 0.0
@@ -202,8 +205,9 @@ class Lane(Generic[M]):
                 raise
         now = time.monotonic()
         if self._in_hand and not self._breaker.open:
-            await self._commit(connection, created, self._in_hand)
-            self._in_hand = Batch()
+            part = self._in_hand.first(self._most)
+            await self._commit(connection, created, part)
+            self._in_hand = Batch(self._in_hand.entries[len(part) :])
         elif self._in_hand and self._breaker.seconds_to_probe(now) == 0:
             await self._probe(connection, created, self._in_hand)
         elif now < self._next_idle_check:
@@ -267,7 +271,10 @@ class Lane(Generic[M]):
                     log.warning("batch_halved", stream=self._spec.name, error=type(error).__name__)
                     continue
                 operation.fail(error)
+                if not isinstance(error, CursorMoved):
+                    self._most = max(1, len(batch) // 2)
                 raise
+        self._most = min(2 * self._most, self._options.batch_messages)
         self._positions.update(batch.positions)
         self._failures = self._lost_races = 0
         self.moved_at = time.monotonic()
