@@ -68,6 +68,10 @@ class Proxy:
         self._admit.clear()
         self._proceed.set()
 
+    def refuse(self) -> None:
+        """New connections wait for ``release``."""
+        self._admit.clear()
+
     def release(self) -> None:
         self._admit.set()
 

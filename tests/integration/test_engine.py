@@ -16,6 +16,7 @@ from tests.eventually import eventually
 from tests.faults.proxy import Proxy
 from tests.helpers.logs import MemoryStage, NatsStage, fill, once_free
 from tests.helpers.toys import TABLE, Toys, Worker, deadlock, lose_connection, restart, rows
+from workers.engine import breaker, consumer
 from workers.engine.errors import CursorMoved
 from workers.engine.record import total
 from workers.jetstream import api
@@ -234,6 +235,50 @@ async def test_one_bad_tenant_has_its_partitions_paused(db, memory, start):
     await applied(db, 500)
     await eventually(lambda: not worker.consumer.problems())
     assert await dead(db) == []
+
+
+@pytest.fixture
+async def paused(start, monkeypatch):
+    """Starts a worker, and waits until partitions are paused for the tenant that fails."""
+    monkeypatch.setattr("workers.engine.lane.READ_SECONDS", 0.2)
+
+    async def begin(stage):
+        await publish_all(stage, ["bad"], range(200), b"good", keys=2)
+        worker = start(stage, Toys(failing_tenants={"bad"}))
+        await eventually(lambda: len(worker.consumer._breaker.paused) == 2, timeout=60)
+        assert set(map(type, worker.consumer.problems())) == {Degraded}
+        return worker
+
+    return begin
+
+
+async def test_a_paused_partition_stays_paused_while_the_broker_is_away(db, remote, paused, bus, monkeypatch):
+    tried = 0
+
+    class Counting(breaker.Breaker):
+        def postpone(self, partition, now):
+            nonlocal tried
+            tried += 1
+            super().postpone(partition, now)
+
+    monkeypatch.setattr(consumer, "Breaker", Counting)
+    with Proxy(bus.url) as proxy:
+        worker = await paused(NatsStage(remote.client, proxy.url))
+        proxy.refuse()
+        proxy.cut_all()
+        before, pauses = tried, worker.consumer.problems()
+        await eventually(lambda: tried > before + 3)
+        assert worker.consumer.problems() == pauses
+        proxy.release()
+        worker.toys.failing_tenants.clear()
+        await applied(db, 200)
+    assert await dead(db) == []
+
+
+async def test_a_paused_partition_goes_on_when_its_messages_are_purged(db, memory, paused):
+    worker = await paused(memory)
+    memory.log.purge(memory.log.last_sequence + 1)
+    await eventually(lambda: not worker.consumer.problems())
 
 
 @pytest.mark.parametrize("trouble", [restart, deadlock, lose_connection])

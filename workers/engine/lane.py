@@ -300,9 +300,11 @@ class Lane(Generic[M]):
         try:
             async with asyncio.timeout(READ_SECONDS):
                 records = await reader.read(self._options.batch_messages, self._options.batch_bytes)
-        except TimeoutError:  # the message is gone: purged, or the stream was adopted at its end
-            self._breaker.resume(partition)
-            self._changed()
+        except TimeoutError:
+            # Gone, as when it was purged or the stream was adopted at its end; or the broker is away, which proves nothing.
+            if not await self._log.holds(partition, self._positions[partition]):
+                self._breaker.resume(partition)
+                self._changed()
             return
         batch = Batch(map(self._decode, records))
         others = batch.before(lambda message: message.tenant == tenant)

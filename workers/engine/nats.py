@@ -31,6 +31,10 @@ class NatsLog:
     async def state(self) -> StreamState:
         return await jetstream.read_state(await self._connected(), self._spec.name)
 
+    async def holds(self, partition: int, position: int) -> bool:
+        client = await self._connected()
+        return await jetstream.next_stored(client, self._spec, partition, position) is not None
+
     async def reader(self, created: datetime) -> NatsReader:
         reader = NatsReader(await self._connected(), self._spec, created)
         await reader.open()
