@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import asyncpg
 import orjson
@@ -120,25 +121,11 @@ def engine(
 ) -> AsyncEngine:
     """A SQLAlchemy engine of at most ``size`` connections as the role."""
     # Imported here: most processes have no use for it, and it is a third of what they would load.
-    from sqlalchemy import URL  # noqa: PLC0415
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
 
-    parts = urlsplit(check_dsn(dsn))
-    query = dict(parse_qsl(parts.query))
-    arguments: dict[str, object] = {"server_settings": settings_of(role, application_name)}
-    if "sslmode" in query:  # libpq's name; asyncpg takes it as ssl
-        arguments["ssl"] = query["sslmode"]
-    url = URL.create(
-        "postgresql+asyncpg",
-        username=unquote(parts.username) if parts.username else None,
-        password=unquote(parts.password) if parts.password else None,
-        host=parts.hostname or query.get("host"),
-        port=parts.port,
-        database=unquote(parts.path.lstrip("/")),
-    )
     return create_async_engine(
-        url,
-        connect_args=arguments,
+        "postgresql+asyncpg://",  # the DSN is asyncpg's to read, so that all of it counts here as well
+        async_creator=partial(connect, check_dsn(dsn), role, application_name),
         pool_size=size,
         max_overflow=0,
         pool_pre_ping=True,
