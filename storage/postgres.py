@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, urlsplit
@@ -29,6 +30,9 @@ KEYED = {
 
 # A worker that is stopped in the middle of a transaction must not keep its locks for as long as it sleeps.
 IDLE_IN_TRANSACTION = "5s"
+
+# A statement that looks a few keys up waits for locks at most, and those of a worker that is stopped are gone before this.
+SHORT_SECONDS = 10.0
 
 SCHEMES = ("postgresql", "postgres")
 
@@ -85,15 +89,32 @@ async def connect(
     )
 
 
+@contextlib.contextmanager
+def within(connection: asyncpg.Connection, seconds: float | None = None) -> Iterator[None]:
+    """Drop the connection when the block takes longer: by default, than any short statement does.
+
+    A server that has gone without a word is then one that has gone: what waits for it raises as at any connection that is lost.
+    To cancel would not do, for asyncpg waits for the server to confirm that.
+    """
+    loop = asyncio.get_running_loop()
+    watch = loop.call_later(SHORT_SECONDS if seconds is None else seconds, connection.terminate)
+    try:
+        yield
+    finally:
+        watch.cancel()
+
+
 @contextlib.asynccontextmanager
 async def alone(connection: asyncpg.Connection, lock: int) -> AsyncIterator[bool]:
     """Whether the advisory lock was free; it is then held for as long as the block, and no longer than the session."""
-    ours = bool(await connection.fetchval("select pg_try_advisory_lock($1)", lock))
+    with within(connection):
+        ours = bool(await connection.fetchval("select pg_try_advisory_lock($1)", lock))
     try:
         yield ours
     finally:
         if ours and not connection.is_closed():
-            await connection.execute("select pg_advisory_unlock($1)", lock)
+            with within(connection):
+                await connection.execute("select pg_advisory_unlock($1)", lock)
 
 
 async def end_sessions(connection: asyncpg.Connection, application_name: str) -> int:

@@ -54,6 +54,11 @@ class Proxy:
         """Reset every connection; how many there were."""
         return self._run(self._cut_all())
 
+    def silence(self) -> None:
+        """Swallow from now on whatever goes over the present connections, and leave them open."""
+        for link in list(self._links):
+            link.silent = True
+
     def arm_commit(self, what: Literal["answer", "request"], of: bytes) -> None:
         """Stop at the next COMMIT (PostgreSQL's protocol) of a transaction whose statements hold ``of``; see ``proceed``."""
         self.cut.clear()
@@ -128,6 +133,7 @@ class Link:
         self._client_reader, self._client_writer = client
         self._server_reader, self._server_writer = server
         self._frames = Frames()
+        self.silent = False
         self._swallow = False  # the answer to the COMMIT that is on its way
 
     def abort(self) -> None:
@@ -138,6 +144,8 @@ class Link:
     async def requests(self) -> None:
         with contextlib.suppress(OSError):
             while data := await self._client_reader.read(65536):
+                if self.silent:
+                    continue
                 if self._frames.feed(data, self._proxy.commit_of) and self._proxy.commit_cut is not None:
                     what, self._proxy.commit_cut = self._proxy.commit_cut, None
                     await self._proxy.at_commit()
@@ -153,6 +161,8 @@ class Link:
     async def answers(self) -> None:
         with contextlib.suppress(OSError):
             while data := await self._server_reader.read(65536):
+                if self.silent:
+                    continue
                 if self._swallow:
                     self.abort()
                     self._proxy.cut.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -314,6 +315,35 @@ async def test_a_commit_of_which_nobody_knows(db, memory, start, database, cut):
         await applied(db, 40)
         assert (await rows(db))["acme", "same"] == [str(n) for n in range(40)]
         await worker.stop()
+
+
+async def test_connections_that_fall_silent_are_made_anew(db, memory, start, database, monkeypatch):
+    monkeypatch.setattr("storage.postgres.SHORT_SECONDS", 0.5)
+    monkeypatch.setattr("workers.engine.unit.ROLL_BACK_SECONDS", 0.2)
+    expire = "select min(expires_at) from leases"
+    with Proxy(database) as proxy:
+        worker = start(memory, dsn=proxy.url, batch_seconds=0.5)
+        await fill(memory, range(30), key="same")
+        await applied(db, 30)
+        await eventually(lambda: worker.consumer.held == frozenset(worker.consumer._partitions))
+        proxy.silence()
+        (sent,) = await fill(
+            memory, [30], key="same"
+        )  # one lane has it to apply, the other an idle cursor to move
+        silent_from = await db.fetchval("select clock_timestamp()")
+
+        async def renewed():
+            expires_at = await db.fetchval(expire)
+            return expires_at > silent_from + timedelta(seconds=4)
+
+        async def followed():
+            found = await db.fetch("select sequence from cursors")
+            return {row["sequence"] for row in found} == {sent}
+
+        await eventually(renewed)
+        await eventually(followed)
+        await applied(db, 31)
+        await eventually(lambda: not worker.consumer.problems())
 
 
 async def test_a_second_owner_loses_the_compare_and_set(db, memory, start):

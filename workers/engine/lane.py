@@ -226,7 +226,8 @@ class Lane(Generic[M]):
         self, connection: asyncpg.Connection, wanted: frozenset[int]
     ) -> datetime | None:
         """Where the database says that we are; the creation of the stream it speaks of. Raises StreamChanged."""
-        found = await cursors.load(connection, self._spec.name, wanted)
+        with postgres.within(connection):
+            found = await cursors.load(connection, self._spec.name, wanted)
         self._positions = {p: found[p].sequence for p in wanted}
         streams = {cursor.stream_created for cursor in found.values()}
         if len(streams) > 1:
@@ -273,7 +274,8 @@ class Lane(Generic[M]):
         self.moved_at = time.monotonic()
         self._commits += 1
         if self._commits & (self._commits - 1) == 0:
-            await postgres.replan(connection)
+            with postgres.within(connection):
+                await postgres.replan(connection)
         _tell(operation, batch, committed)
         if committed.leaves:
             await self._wake()
@@ -326,9 +328,10 @@ class Lane(Generic[M]):
         if not new or self._in_hand:
             return
         old = {p: self._positions[p] for p in new}
-        async with connection.transaction():
-            if not await cursors.compare_and_set(connection, self._spec.name, created, old, new):
-                raise CursorMoved
+        with postgres.within(connection):
+            async with connection.transaction():
+                if not await cursors.compare_and_set(connection, self._spec.name, created, old, new):
+                    raise CursorMoved
         self._positions.update(new)
 
     # -- the ways back
