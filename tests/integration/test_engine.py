@@ -432,6 +432,24 @@ async def test_a_stream_made_anew_waits_for_the_operator(db, remote, start):
     await eventually(lambda: not worker.consumer.problems())
 
 
+async def test_a_lane_that_is_left_without_partitions_has_no_problem_with_the_stream(db, memory, start):
+    worker = start(memory)
+    first, second = worker.consumer._lanes
+    await fill(memory, range(30))
+    await applied(db, 30)
+    await memory.make_anew()
+    await fill(memory, [30])
+    await eventually(lambda: first.problem and second.problem)
+    await db.execute(
+        "insert into lease_instances (name, owner, expires_at)"
+        " select 'WEBHOOK', 'other ' || n, 'infinity' from generate_series(1, 40) n"
+    )
+    await eventually(lambda: len(worker.consumer.held) == 1)
+    state = await memory.log.state()
+    await cursors.adopt(db, "WEBHOOK", state.created, dict.fromkeys(worker.consumer._partitions, 0))
+    await eventually(lambda: not worker.consumer.problems())
+
+
 async def test_idle_partitions_follow_the_end_of_the_stream(db, remote, start):
     sent = await fill(remote, range(20), key="same")
     start(remote)

@@ -164,6 +164,7 @@ class Lane(Generic[M]):
             if self._reader is not None:
                 await self._reader.assign({})
             self._waiting = self._forgotten = Lag()
+            self.problem = None  # whatever it was, it is somebody else's now
             await self._wait(self._options.survey_seconds)
             return
         reader = await self._opened(created)
