@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import asyncpg
 import orjson
@@ -29,6 +31,9 @@ KEYED = {
 # A worker that is stopped in the middle of a transaction must not keep its locks for as long as it sleeps; one that folds the
 # largest of messages on a slow machine must not be taken for that.
 IDLE_IN_TRANSACTION = "10s"
+
+# A statement that looks a few keys up waits for locks at most, and those of a worker that is stopped are gone before this.
+SHORT_SECONDS = 10.0
 
 SCHEMES = ("postgresql", "postgres")
 
@@ -85,15 +90,32 @@ async def connect(
     )
 
 
+@contextlib.contextmanager
+def within(connection: asyncpg.Connection, seconds: float | None = None) -> Iterator[None]:
+    """Drop the connection when the block takes longer: by default, than any short statement does.
+
+    A server that has gone without a word is then one that has gone: what waits for it raises as at any connection that is lost.
+    To cancel would not do, for asyncpg waits for the server to confirm that.
+    """
+    loop = asyncio.get_running_loop()
+    watch = loop.call_later(SHORT_SECONDS if seconds is None else seconds, connection.terminate)
+    try:
+        yield
+    finally:
+        watch.cancel()
+
+
 @contextlib.asynccontextmanager
 async def alone(connection: asyncpg.Connection, lock: int) -> AsyncIterator[bool]:
     """Whether the advisory lock was free; it is then held for as long as the block, and no longer than the session."""
-    ours = bool(await connection.fetchval("select pg_try_advisory_lock($1)", lock))
+    with within(connection):
+        ours = bool(await connection.fetchval("select pg_try_advisory_lock($1)", lock))
     try:
         yield ours
     finally:
         if ours and not connection.is_closed():
-            await connection.execute("select pg_advisory_unlock($1)", lock)
+            with within(connection):
+                await connection.execute("select pg_advisory_unlock($1)", lock)
 
 
 async def end_sessions(connection: asyncpg.Connection, application_name: str) -> int:
@@ -121,25 +143,11 @@ def engine(
 ) -> AsyncEngine:
     """A SQLAlchemy engine of at most ``size`` connections as the role."""
     # Imported here: most processes have no use for it, and it is a third of what they would load.
-    from sqlalchemy import URL  # noqa: PLC0415
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
 
-    parts = urlsplit(check_dsn(dsn))
-    query = dict(parse_qsl(parts.query))
-    arguments: dict[str, object] = {"server_settings": settings_of(role, application_name)}
-    if "sslmode" in query:  # libpq's name; asyncpg takes it as ssl
-        arguments["ssl"] = query["sslmode"]
-    url = URL.create(
-        "postgresql+asyncpg",
-        username=unquote(parts.username) if parts.username else None,
-        password=unquote(parts.password) if parts.password else None,
-        host=parts.hostname or query.get("host"),
-        port=parts.port,
-        database=unquote(parts.path.lstrip("/")),
-    )
     return create_async_engine(
-        url,
-        connect_args=arguments,
+        "postgresql+asyncpg://",  # the DSN is asyncpg's to read, so that all of it counts here as well
+        async_creator=partial(connect, check_dsn(dsn), role, application_name),
         pool_size=size,
         max_overflow=0,
         pool_pre_ping=True,

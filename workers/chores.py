@@ -15,11 +15,12 @@ import asyncpg
 from ops.logging import get_logger
 from ops.settings import DatabaseSettings
 from storage import inbox, outbox, retention, timeline
-from storage.postgres import alone
+from storage.postgres import alone, within
 
 LOCK: Final = 0x63686F72  # the advisory lock of whoever goes through the list: "chor"
 INBOX_FOR: Final = timedelta(days=30)
 STEP: Final = 500  # rows a statement, so that nobody waits for a lock of ours
+STEP_SECONDS: Final = 600.0  # some read a whole table; past this the server has gone without a word
 
 # What passes, or what an operator can mend. Anything else is a fault of ours.
 FAILURES: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -107,10 +108,15 @@ async def run(
         return [await _do(chore, connection, settings) for chore in chores] if ours else None
 
 
+async def _step(chore: Chore, connection: asyncpg.Connection, settings: DatabaseSettings) -> int:
+    with within(connection, STEP_SECONDS):
+        return await chore.step(connection, settings)
+
+
 async def _do(chore: Chore, connection: asyncpg.Connection, settings: DatabaseSettings) -> Done:
     count, problem = 0, None
     try:
-        while rows := await chore.step(connection, settings):
+        while rows := await _step(chore, connection, settings):
             count += rows
     except FAILURES as error:
         problem = _problem(error)

@@ -54,6 +54,11 @@ class Proxy:
         """Reset every connection; how many there were."""
         return self._run(self._cut_all())
 
+    def silence(self) -> None:
+        """Swallow from now on whatever goes over the present connections, and leave them open."""
+        for link in list(self._links):
+            link.silent = True
+
     def arm_commit(self, what: Literal["answer", "request"], of: bytes) -> None:
         """Stop at the next COMMIT (PostgreSQL's protocol) of a transaction whose statements hold ``of``; see ``proceed``."""
         self.cut.clear()
@@ -67,6 +72,10 @@ class Proxy:
         the server sees it. Then ``cut`` is set, and new connections wait for ``release``."""
         self._admit.clear()
         self._proceed.set()
+
+    def refuse(self) -> None:
+        """New connections wait for ``release``."""
+        self._admit.clear()
 
     def release(self) -> None:
         self._admit.set()
@@ -124,6 +133,7 @@ class Link:
         self._client_reader, self._client_writer = client
         self._server_reader, self._server_writer = server
         self._frames = Frames()
+        self.silent = False
         self._swallow = False  # the answer to the COMMIT that is on its way
 
     def abort(self) -> None:
@@ -134,6 +144,8 @@ class Link:
     async def requests(self) -> None:
         with contextlib.suppress(OSError):
             while data := await self._client_reader.read(65536):
+                if self.silent:
+                    continue
                 if self._frames.feed(data, self._proxy.commit_of) and self._proxy.commit_cut is not None:
                     what, self._proxy.commit_cut = self._proxy.commit_cut, None
                     await self._proxy.at_commit()
@@ -149,6 +161,8 @@ class Link:
     async def answers(self) -> None:
         with contextlib.suppress(OSError):
             while data := await self._server_reader.read(65536):
+                if self.silent:
+                    continue
                 if self._swallow:
                     self.abort()
                     self._proxy.cut.set()

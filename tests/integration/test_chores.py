@@ -10,6 +10,8 @@ import pytest
 
 from ops.settings import DatabaseSettings
 from storage import copy, inbox, outbox, timeline
+from storage.postgres import connect
+from tests.faults.proxy import Proxy
 from tests.helpers import months, seed
 from tests.helpers.months import TENANT
 from tests.helpers.outgoing import append, event, settings
@@ -109,6 +111,33 @@ async def test_what_postgresql_quotes_is_no_problem_to_show(
 
     (done,) = await chores.run(writer, keeping(database), [chores.Chore("any", "done", step)]) or []
     assert done.problem == "InvalidTextRepresentationError (22P02)"
+
+
+async def test_a_server_that_has_gone_without_a_word_ends_a_chore(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chores, "STEP_SECONDS", 0.2)
+    with Proxy(database) as proxy:
+
+        async def step(connection: asyncpg.Connection, _settings: DatabaseSettings) -> int:
+            proxy.silence()
+            return int(await connection.fetchval("select 0"))
+
+        connection = await connect(proxy.url)
+        chore = chores.Chore("silent", "nothing", step)
+        done = await chores.run(connection, keeping(database), [chore])
+    assert done == [chores.Done(chore, 0, "ConnectionDoesNotExistError (08003)")]
+
+
+async def test_a_server_that_has_gone_without_a_word_locks_nobody_out(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.postgres.SHORT_SECONDS", 0.2)
+    with Proxy(database) as proxy:
+        connection = await connect(proxy.url)
+        proxy.silence()
+        with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+            await chores.run(connection, keeping(database))
 
 
 async def test_one_at_a_time(database: str, writer: asyncpg.Connection, owner: asyncpg.Connection) -> None:

@@ -83,6 +83,27 @@ async def test_connections_take_the_role(database):
     await reader.dispose()
 
 
+async def test_all_that_a_dsn_says_counts_for_connections_of_either_kind(database):
+    dsn = f"{database}?lock_timeout=1234&sslmode=prefer"
+    connection = await connect(dsn, READER)
+    assert await connection.fetchval("show lock_timeout") == "1234ms"
+    await connection.close()
+    reader = engine(dsn)
+    async with reader.connect() as session:
+        assert (await session.execute(text("show lock_timeout"))).scalar_one() == "1234ms"
+    await reader.dispose()
+
+
+async def test_a_certificate_of_the_dsn_is_read_for_connections_of_either_kind(database, tmp_path):
+    dsn = f"{database}?sslmode=verify-full&sslrootcert={tmp_path / 'missing.pem'}"
+    with pytest.raises(FileNotFoundError):
+        await connect(dsn, READER)
+    reader = engine(dsn)
+    with pytest.raises(FileNotFoundError):
+        await reader.connect().start()
+    await reader.dispose()
+
+
 def test_a_dsn_is_checked_without_showing_it():
     assert (
         with_database("postgres://u:p@h:1/a?sslmode=require", "b") == "postgres://u:p@h:1/b?sslmode=require"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -16,6 +17,7 @@ from tests.eventually import eventually
 from tests.faults.proxy import Proxy
 from tests.helpers.logs import MemoryStage, NatsStage, fill, once_free
 from tests.helpers.toys import TABLE, Toys, Worker, deadlock, lose_connection, restart, rows
+from workers.engine import breaker, consumer
 from workers.engine.errors import CursorMoved
 from workers.engine.record import total
 from workers.jetstream import api
@@ -236,6 +238,50 @@ async def test_one_bad_tenant_has_its_partitions_paused(db, memory, start):
     assert await dead(db) == []
 
 
+@pytest.fixture
+async def paused(start, monkeypatch):
+    """Starts a worker, and waits until partitions are paused for the tenant that fails."""
+    monkeypatch.setattr("workers.engine.lane.READ_SECONDS", 0.2)
+
+    async def begin(stage):
+        await publish_all(stage, ["bad"], range(200), b"good", keys=2)
+        worker = start(stage, Toys(failing_tenants={"bad"}))
+        await eventually(lambda: len(worker.consumer._breaker.paused) == 2, timeout=60)
+        assert set(map(type, worker.consumer.problems())) == {Degraded}
+        return worker
+
+    return begin
+
+
+async def test_a_paused_partition_stays_paused_while_the_broker_is_away(db, remote, paused, bus, monkeypatch):
+    tried = 0
+
+    class Counting(breaker.Breaker):
+        def postpone(self, partition, now):
+            nonlocal tried
+            tried += 1
+            super().postpone(partition, now)
+
+    monkeypatch.setattr(consumer, "Breaker", Counting)
+    with Proxy(bus.url) as proxy:
+        worker = await paused(NatsStage(remote.client, proxy.url))
+        proxy.refuse()
+        proxy.cut_all()
+        before, pauses = tried, worker.consumer.problems()
+        await eventually(lambda: tried > before + 3)
+        assert worker.consumer.problems() == pauses
+        proxy.release()
+        worker.toys.failing_tenants.clear()
+        await applied(db, 200)
+    assert await dead(db) == []
+
+
+async def test_a_paused_partition_goes_on_when_its_messages_are_purged(db, memory, paused):
+    worker = await paused(memory)
+    memory.log.purge(memory.log.last_sequence + 1)
+    await eventually(lambda: not worker.consumer.problems())
+
+
 @pytest.mark.parametrize("trouble", [restart, deadlock, lose_connection])
 async def test_what_passes_is_tried_again(db, memory, start, trouble):
     await fill(memory, range(50), key="same")
@@ -279,6 +325,35 @@ async def test_a_commit_of_which_nobody_knows(db, memory, start, database, cut):
         await applied(db, 40)
         assert (await rows(db))["acme", "same"] == [str(n) for n in range(40)]
         await worker.stop()
+
+
+async def test_connections_that_fall_silent_are_made_anew(db, memory, start, database, monkeypatch):
+    monkeypatch.setattr("storage.postgres.SHORT_SECONDS", 0.5)
+    monkeypatch.setattr("workers.engine.unit.ROLL_BACK_SECONDS", 0.2)
+    expire = "select min(expires_at) from leases"
+    with Proxy(database) as proxy:
+        worker = start(memory, dsn=proxy.url, batch_seconds=0.5)
+        await fill(memory, range(30), key="same")
+        await applied(db, 30)
+        await eventually(lambda: worker.consumer.held == frozenset(worker.consumer._partitions))
+        proxy.silence()
+        (sent,) = await fill(
+            memory, [30], key="same"
+        )  # one lane has it to apply, the other an idle cursor to move
+        silent_from = await db.fetchval("select clock_timestamp()")
+
+        async def renewed():
+            expires_at = await db.fetchval(expire)
+            return expires_at > silent_from + timedelta(seconds=4)
+
+        async def followed():
+            found = await db.fetch("select sequence from cursors")
+            return {row["sequence"] for row in found} == {sent}
+
+        await eventually(renewed)
+        await eventually(followed)
+        await applied(db, 31)
+        await eventually(lambda: not worker.consumer.problems())
 
 
 async def test_a_second_owner_loses_the_compare_and_set(db, memory, start):
@@ -364,6 +439,24 @@ async def test_a_stream_made_anew_waits_for_the_operator(db, remote, start):
     state = await remote.log.state()
     await cursors.adopt(db, "WEBHOOK", state.created, dict.fromkeys(worker.consumer._partitions, 0))
     await applied(db, 60)
+    await eventually(lambda: not worker.consumer.problems())
+
+
+async def test_a_lane_that_is_left_without_partitions_has_no_problem_with_the_stream(db, memory, start):
+    worker = start(memory)
+    first, second = worker.consumer._lanes
+    await fill(memory, range(30))
+    await applied(db, 30)
+    await memory.make_anew()
+    await fill(memory, [30])
+    await eventually(lambda: first.problem and second.problem)
+    await db.execute(
+        "insert into lease_instances (name, owner, expires_at)"
+        " select 'WEBHOOK', 'other ' || n, 'infinity' from generate_series(1, 40) n"
+    )
+    await eventually(lambda: len(worker.consumer.held) == 1)
+    state = await memory.log.state()
+    await cursors.adopt(db, "WEBHOOK", state.created, dict.fromkeys(worker.consumer._partitions, 0))
     await eventually(lambda: not worker.consumer.problems())
 
 

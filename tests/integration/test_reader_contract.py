@@ -315,6 +315,22 @@ async def test_a_broker_killed_and_started_again(remote, bus, nats):
     assert len(seen) == len(set(seen))
 
 
+async def test_what_a_closed_client_says_late_harms_no_other(remote):
+    """The library tells that it has closed only after it has taken its time for that."""
+    await opened(remote)
+    old = remote.log._client
+    await old._close(old.CLOSED, do_cbs=False)
+    reader = await opened(remote)
+    assert remote.log._client is not old
+    await old._disconnected_cb()
+    await old._closed_cb()
+    sent = await fill(remote, range(10))
+    assert sorted(record.sequence for record in await read(reader, 10)) == sent
+    reader.disconnected()  # and it can be mended
+    sent += await fill(remote, range(10))
+    assert sorted(record.sequence for record in await read(reader, 10)) == sent[10:]
+
+
 async def test_what_breaks_the_client_library_is_one_record(remote, bus):
     """A subject and headers that are not UTF-8, and a header block that looks like a status of the broker."""
     stream, writer = await asyncio.open_connection("127.0.0.1", bus.port)

@@ -145,7 +145,12 @@ class Consumer(Generic[M]):
         while not self._stopping.is_set():
             self._attention.clear()
             try:
-                settled = await self._beat()
+                connection = await self._connected()
+                if not self._ensured:
+                    await self._ensure(connection)
+                # In half a lease, so that a second try on another connection comes before the lease has expired.
+                with postgres.within(connection, self._options.lease_seconds / 2):
+                    settled = await self._beat(connection)
                 self._lease_problem = None
             except StreamChanged as error:
                 self._lease_problem = str(error)
@@ -162,14 +167,16 @@ class Consumer(Generic[M]):
                 async with asyncio.timeout(wait):
                     await self._attention.wait()
 
-    async def _beat(self) -> bool:
-        """Renew, take up to the fair share, give up what is above it. True when there is nothing left to settle."""
-        connection = await self._connected()
-        if not self._ensured:
-            state = await self._log.state()
+    async def _ensure(self, connection: asyncpg.Connection) -> None:
+        """Cursors and leases of every partition. Raises StreamChanged, OSError."""
+        state = await self._log.state()
+        with postgres.within(connection):
             await cursors.ensure(connection, self._spec.name, self._partitions, state.created)
             await leases.ensure(connection, self._spec.name, self._partitions)
-            self._ensured = True
+        self._ensured = True
+
+    async def _beat(self, connection: asyncpg.Connection) -> bool:
+        """Renew, take up to the fair share, give up what is above it. True when there is nothing left to settle."""
         name, owner, seconds = self._spec.name, self._options.instance, self._options.lease_seconds
         beat = await leases.beat(connection, name, owner, seconds)
         share = leases.fair_share(len(self._partitions), beat.instances)

@@ -167,6 +167,7 @@ class Lane(Generic[M]):
             if self._reader is not None:
                 await self._reader.assign({})
             self._waiting = self._forgotten = Lag()
+            self.problem = None  # whatever it was, it is somebody else's now
             await self._wait(self._options.survey_seconds)
             return
         reader = await self._opened(created)
@@ -230,7 +231,8 @@ class Lane(Generic[M]):
         self, connection: asyncpg.Connection, wanted: frozenset[int]
     ) -> datetime | None:
         """Where the database says that we are; the creation of the stream it speaks of. Raises StreamChanged."""
-        found = await cursors.load(connection, self._spec.name, wanted)
+        with postgres.within(connection):
+            found = await cursors.load(connection, self._spec.name, wanted)
         self._positions = {p: found[p].sequence for p in wanted}
         streams = {cursor.stream_created for cursor in found.values()}
         if len(streams) > 1:
@@ -280,7 +282,8 @@ class Lane(Generic[M]):
         self.moved_at = time.monotonic()
         self._commits += 1
         if self._commits & (self._commits - 1) == 0:
-            await postgres.replan(connection)
+            with postgres.within(connection):
+                await postgres.replan(connection)
         _tell(operation, batch, committed)
         if committed.leaves:
             await self._wake()
@@ -307,9 +310,11 @@ class Lane(Generic[M]):
         try:
             async with asyncio.timeout(READ_SECONDS):
                 records = await reader.read(self._options.batch_messages, self._options.batch_bytes)
-        except TimeoutError:  # the message is gone: purged, or the stream was adopted at its end
-            self._breaker.resume(partition)
-            self._changed()
+        except TimeoutError:
+            # Gone, as when it was purged or the stream was adopted at its end; or the broker is away, which proves nothing.
+            if not await self._log.holds(partition, self._positions[partition]):
+                self._breaker.resume(partition)
+                self._changed()
             return
         batch = Batch(map(self._decode, records))
         others = batch.before(lambda message: message.tenant == tenant)
@@ -331,9 +336,10 @@ class Lane(Generic[M]):
         if not new or self._in_hand:
             return
         old = {p: self._positions[p] for p in new}
-        async with connection.transaction():
-            if not await cursors.compare_and_set(connection, self._spec.name, created, old, new):
-                raise CursorMoved
+        with postgres.within(connection):
+            async with connection.transaction():
+                if not await cursors.compare_and_set(connection, self._spec.name, created, old, new):
+                    raise CursorMoved
         self._positions.update(new)
 
     # -- the ways back

@@ -20,6 +20,9 @@ class Log(Protocol):
     async def state(self) -> StreamState:
         """Raises StreamChanged when there is no such stream, OSError when the broker cannot be asked."""
 
+    async def holds(self, partition: int, position: int) -> bool:
+        """Whether a message of the partition follows the position. Raises as ``state`` does."""
+
     async def reader(self, created: datetime) -> Reader:
         """A reader of the stream that was created then; it raises StreamChanged when the log holds another one."""
 

@@ -67,6 +67,9 @@ class MemoryLog:
     async def state(self) -> StreamState:
         return self.now
 
+    async def holds(self, partition: int, position: int) -> bool:
+        return any(record.sequence > position for record in self.records.get(partition, []))
+
     @property
     def now(self) -> StreamState:
         return StreamState(self.created, self.last_sequence, self.first_sequence)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from functools import partial
 
 from contracts.connection import servers
 from contracts.subjects import StreamSpec
@@ -31,6 +32,10 @@ class NatsLog:
     async def state(self) -> StreamState:
         return await jetstream.read_state(await self._connected(), self._spec.name)
 
+    async def holds(self, partition: int, position: int) -> bool:
+        client = await self._connected()
+        return await jetstream.next_stored(client, self._spec, partition, position) is not None
+
     async def reader(self, created: datetime) -> NatsReader:
         reader = NatsReader(await self._connected(), self._spec, created)
         await reader.open()
@@ -44,7 +49,7 @@ class NatsLog:
             await self._client.close()
 
     async def _connected(self) -> LogClient:
-        """Raises OSError while no server can be reached for the first time."""
+        """Waits while no server can be reached for the first time; a client that the library has closed is replaced."""
         async with self._connecting:
             if self._client is None or self._client.is_closed:
                 client = LogClient()
@@ -57,9 +62,9 @@ class NatsLog:
                         connect_timeout=2,
                         ping_interval=5,
                         error_cb=self._error,
-                        disconnected_cb=self._disconnected,
-                        reconnected_cb=self._reconnected,
-                        closed_cb=self._closed,
+                        disconnected_cb=partial(self._disconnected, client),
+                        reconnected_cb=partial(self._reconnected, client),
+                        closed_cb=partial(self._closed, client),
                     )
                 except OSError:
                     raise
@@ -72,18 +77,20 @@ class NatsLog:
     async def _error(self, error: Exception) -> None:
         log.warning("broker_error", stream=self._spec.name, error=said(error))
 
-    async def _disconnected(self) -> None:
-        if self._client is None:
-            return
-        self._client.online.clear()
-        for reader in self._readers:
+    # -- of one client: what is left of one that was closed may still speak when another has taken its place
+
+    async def _disconnected(self, client: LogClient) -> None:
+        client.online.clear()
+        for reader in self._readers_of(client):
             reader.disconnected()
 
-    async def _reconnected(self) -> None:
-        if self._client is not None:
-            self._client.online.set()
+    async def _reconnected(self, client: LogClient) -> None:
+        client.online.set()
 
-    async def _closed(self) -> None:
+    async def _closed(self, client: LogClient) -> None:
         """The library gave up, as it does when the broker turns our credentials down; whoever reads begins again."""
-        for reader in self._readers:
+        for reader in self._readers_of(client):
             reader.fail(OSError("the connection to the broker was closed"))
+
+    def _readers_of(self, client: LogClient) -> list[NatsReader]:
+        return [reader for reader in self._readers if reader.client is client]

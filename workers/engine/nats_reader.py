@@ -59,6 +59,10 @@ class NatsReader:
         self._reasons: set[str] = set()  # why feeds have broken since the log last said so
         self.closed = False
 
+    @property
+    def client(self) -> LogClient:
+        return self._client
+
     async def open(self) -> None:
         self._subscription = await self._client.subscribe(f"{self._inbox}.*")
         self._client.route(self._subscription, self._receive)

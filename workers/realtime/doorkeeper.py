@@ -15,7 +15,7 @@ import asyncpg
 from contracts.realtime.token import Claims
 from ops.settings import Settings
 from storage import tickets
-from storage.postgres import WRITER, connect
+from storage.postgres import WRITER, connect, within
 from workers.realtime.tokens import Tokens, sign, signing_key
 
 TICKET_SECONDS: Final = 30
@@ -102,7 +102,10 @@ class Doorkeeper:
                 self._connection = await connect(
                     self._settings.postgres_dsn, WRITER, "rollcall realtime tickets"
                 )
-            yield self._connection
+            with within(
+                self._connection
+            ):  # or all who come would wait for a server that has gone without a word
+                yield self._connection
 
 
 def _fingerprint(claims: Claims) -> str:

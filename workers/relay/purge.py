@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from contracts.subjects import STRAY, StreamSpec
 from ops.logging import get_logger
 from storage import cursors
+from storage.postgres import within
 from workers.jetstream import api, parse_time
 
 REPLAY_WINDOW: Final = timedelta(hours=24)
@@ -37,7 +38,8 @@ async def purge(
     if not state["messages"]:
         return 0
     made = parse_time(found["created"])
-    known = await cursors.load(connection, spec.name)
+    with within(connection):
+        known = await cursors.load(connection, spec.name)
     passed = {p: c.sequence for p, c in known.items() if c.stream_created == made}
     if limit > 0 and state["bytes"] > limit * PRESSED:
         log.warning("the replay window gives way", stream=spec.name, bytes=state["bytes"], max_bytes=limit)
