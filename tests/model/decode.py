@@ -115,6 +115,8 @@ def _subject(subject: str) -> tuple[str, str, str, str]:
     tokens = subject.split(".")
     if len(tokens) != SUBJECT_TOKENS.get(tokens[0]) or not all(TOKEN.match(token) for token in tokens):
         raise Dead("bad_subject")
+    if tokens[-2] == "-":  # nobody is called so
+        raise Dead("bad_subject")
     return tokens[0], ".".join(tokens[1:-2]), tokens[-2], tokens[-1]
 
 
