@@ -141,7 +141,7 @@ def _envelope(message: Accepted, *, strictly: bool = True) -> dict[str, Any]:
         raise Dead("not_json" if unparsed else "bad_envelope")
     attributes: dict[str, Any] = {n[3:]: value for n, value in headers.items() if n.startswith("ce-")}
     if headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        return {**attributes, "data": message.body.decode()}
+        return {**attributes, "data": message.body.decode(errors="replace")}
     if unparsed and strictly:
         raise Dead("not_json")
     return {**attributes, "data": body}
