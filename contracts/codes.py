@@ -82,7 +82,7 @@ REJECTIONS: Final[Mapping[RejectionCode, Explained]] = {
 DEAD_LETTERS: Final[Mapping[DeadLetterReason, Explained]] = {
     DeadLetterReason.BAD_SUBJECT: Explained(
         "A token of the subject breaks the grammar, or one is missing.",
-        "Publish on a subject that `contracts.subjects` makes: tokens of [A-Za-z0-9_-], 1 to 64 characters.",
+        "Publish on a subject that `contracts.subjects` makes: tokens of [A-Za-z0-9_-], 1 to 64 characters; the tenant not `-` alone.",
     ),
     DeadLetterReason.BAD_ENVELOPE: Explained(
         "It is no CloudEvent: neither structured nor with `ce-` headers, or without id or source.",

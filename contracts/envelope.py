@@ -32,6 +32,7 @@ _NO_HEADERS: Mapping[str, str] = {}
 _HALF = MAX_DEPTH // 2  # with no more of either bracket, nothing can be nested deeper
 # An even run of backslashes before \u0000 is escaped backslashes and the NUL is real; an odd one makes it plain text.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")  # half of a pair, as UTF-8 would write it
 _OPTIONAL = ("tenantid", "correlationid", "causationid", "actor", "traceparent")
 _CHECKED = frozenset({"id", "source", "time", "subject", "dataversion", "datacontenttype", *_OPTIONAL})
 
@@ -246,25 +247,17 @@ def _deeper_than(value: Any, limit: int) -> bool:
 
 
 def _form(data: bytes) -> str:
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        raise EnvelopeError("unstorable", "body: a form must be UTF-8") from None
-    _check_form(text)
-    return text
+    """Bytes that are no UTF-8 cost a letter, never the message; so do escapes of such bytes, where the form is read."""
+    _check_form(data)
+    return data.decode(errors="replace")
 
 
-def _check_form(text: str) -> None:
-    if "\x00" in text:
+def _check_form(form: str | bytes) -> None:
+    raw = unquote_to_bytes(form)
+    if b"\x00" in raw:
         raise EnvelopeError("unstorable", "body: a NUL character")
-    if "%" in text:
-        raw = unquote_to_bytes(text)
-        if b"\x00" in raw:
-            raise EnvelopeError("unstorable", "body: a NUL character")
-        try:
-            raw.decode()
-        except UnicodeDecodeError:
-            raise EnvelopeError("unstorable", "body: percent-encoded text must be UTF-8") from None
+    if _SURROGATE.search(raw):
+        raise EnvelopeError("unstorable", "body: a lone surrogate")
 
 
 def _percent_decoded(name: str, value: str) -> str:

@@ -11,14 +11,14 @@ from contracts.moments import moment
 from contracts.vocabulary import CHANNEL_PATTERN
 
 REGION_PATTERN: Final = "^[A-Za-z]{2}$"
-TENANT_PATTERN: Final = "^[A-Za-z0-9_-]{1,64}$"
+TENANT_PATTERN: Final = "^([A-Za-z0-9_]|[A-Za-z0-9_-]{2,64})$"
 NO_NUL_PATTERN: Final = "^[^\\u0000]*$"
 
 # By the expression that a field must match: how that is said to whom does not know expressions.
 IN_WORDS: Final = {
     CHANNEL_PATTERN: "must be a lower-case token such as whatsapp, sms or email: of [a-z0-9_-], 1 to 50 characters",
     REGION_PATTERN: "must be two letters, such as DE",
-    TENANT_PATTERN: "must be of [A-Za-z0-9_-], 1 to 64 characters",
+    TENANT_PATTERN: "must be of [A-Za-z0-9_-], 1 to 64 characters, and not - alone",
     NO_NUL_PATTERN: "must not hold NUL",
 }
 

@@ -23,6 +23,7 @@ PARTITIONS: Final = 32
 SHARDS: Final = 4  # of the relay
 STRAY: Final = -1
 NO_KEY: Final = "-"  # no order is needed beyond the tenant's
+NO_TENANT: Final = "-"  # where a dead letter's subject named none: nobody is called so
 TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 HEADER_REPLY_TO: Final = "Rollcall-Reply-To"
@@ -128,26 +129,26 @@ _GRAMMAR: Final[Mapping[str, tuple[int, bool]]] = {
 
 
 def webhook(provider: str, tenant: str, key: str = NO_KEY) -> str:
-    return _checked("webhook", provider, tenant, key)
+    return _checked("webhook", provider, _named(tenant), key)
 
 
 def command(type: str, tenant: str, key: str = NO_KEY) -> str:  # noqa: A002 - the attribute's name
     """Of a command's type, "contact.create"."""
-    return _checked("command", *_two(type), tenant, key)
+    return _checked("command", *_two(type), _named(tenant), key)
 
 
 def event(type: str, tenant: str, contact_id: uuid.UUID | str) -> str:  # noqa: A002
     """Of an event's type, "contact.created" or "timeline.<category>"."""
-    return _checked(*_two(type), tenant, str(contact_id))
+    return _checked(*_two(type), _named(tenant), str(contact_id))
 
 
-def dead_letter(stream: str, tenant: str = "-") -> str:
+def dead_letter(stream: str, tenant: str = NO_TENANT) -> str:
     return _checked("deadletter", stream, tenant)
 
 
 def query(name: str, tenant: str) -> str:
     """Of a query's name, "contact.get"."""
-    return _checked("query", *_two(name), tenant)
+    return _checked("query", *_two(name), _named(tenant))
 
 
 def relay_marker(shard: int) -> str:
@@ -187,8 +188,10 @@ def parse(subject: str) -> Subject:
     for token in rest:
         if TOKEN.fullmatch(token) is None:
             raise SubjectError(f"{subject}: a token is not of [A-Za-z0-9_-], 1 to 64 characters")
-    kind = ".".join((prefix, *rest[: type_tokens - 1]))
-    return Subject(prefix, kind, rest[type_tokens - 1], rest[type_tokens] if keyed else NO_KEY)
+    kind, tenant = ".".join((prefix, *rest[: type_tokens - 1])), rest[type_tokens - 1]
+    if tenant == NO_TENANT and prefix != DEADLETTER.prefix:
+        raise SubjectError(f"{subject}: - is no tenant")
+    return Subject(prefix, kind, tenant, rest[type_tokens] if keyed else NO_KEY)
 
 
 def type_of(subject: str) -> str:
@@ -238,6 +241,12 @@ def _hashed(text: str) -> str:
 def _two(type: str) -> tuple[str, str]:  # noqa: A002
     first, _, second = type.partition(".")
     return first, second
+
+
+def _named(tenant: str) -> str:
+    if tenant == NO_TENANT:
+        raise SubjectError("'-' is no tenant")
+    return tenant
 
 
 def _checked(*tokens: str) -> str:

@@ -26,7 +26,9 @@ TIME = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 
 _TOKEN = "letters, digits, - and _; at most 64"  # noqa: S105 - a subject's
 _PARAMETERS = {
-    "tenant": {"description": f"Whose contacts these are: {_TOKEN}"},
+    "tenant": {
+        "description": f"Whose contacts these are: {_TOKEN}; - alone is nobody's, of a dead letter whose subject named none"
+    },
     "key": {"description": f"What must stay in order, or -: {_TOKEN}"},
     "contact_id": {"description": "UUID of the contact, or - where a rejected command names none"},
     "stream": {"description": "The stream that the original stood in", "enum": ["WEBHOOK", "COMMAND"]},

@@ -74,7 +74,10 @@ MESSAGES = _counter(
 )
 
 IGNORED = _counter(
-    "rollcall_ignored", "What was applied although there was nothing to do, by reason.", "reason"
+    "rollcall_ignored",
+    "What was applied although there was nothing to do: no_items in a body, no_person (a body about a short code or an "
+    "alphanumeric sender), unknown_person (an item that makes nobody).",
+    "reason",
 )
 
 # Senders' faults: the breaker does not look at these.

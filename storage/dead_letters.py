@@ -9,7 +9,8 @@ from datetime import datetime
 
 import asyncpg
 import orjson
-import uuid_utils
+
+from storage.ids import uuid7
 
 DETAIL = 1000  # characters of a detail that are kept
 
@@ -108,7 +109,7 @@ join unnest($1::text[], $2::uuid[]) as c(tenant_id, id) on c.tenant_id = d.tenan
 
 async def insert(connection: asyncpg.Connection, letters: Sequence[NewDeadLetter]) -> list[uuid.UUID]:
     """Bury messages, one statement however many. Text that Postgres cannot hold is mended; the body stays as it is."""
-    ids = [uuid.UUID(int=uuid_utils.uuid7().int) for _ in letters]
+    ids = [uuid7() for _ in letters]
     await connection.execute(
         INSERT,
         ids,

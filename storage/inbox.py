@@ -35,10 +35,11 @@ insert into inbox_messages (tenant_id, digest, outcome, created_at) values ($1, 
 
 FIRST_OUTCOME = "select outcome from inbox_messages where tenant_id = $1 and digest = $2"
 
+# The rows are fetched by where they lie, in whichever partition; the same place in another one is another row.
 EXPIRE = """
-delete from inbox_messages where ctid = any (array(
-    select ctid from inbox_messages where created_at < $1 limit $2
-)) and created_at < $1
+with old as materialized (select tableoid, ctid from inbox_messages where created_at < $1 limit $2)
+delete from inbox_messages where ctid = any (array(select ctid from old))
+    and (tableoid, ctid) in (select tableoid, ctid from old) and created_at < $1
 """
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 
 from contracts.webhooks import PROVIDERS
-from contracts.webhooks.items import Item, NamedIdentifier, PayloadError
+from contracts.webhooks.items import Item, NamedIdentifier, NoPerson, PayloadError
 from ops import metrics
 from ops.settings import Settings
 from storage.batch import Wanted
@@ -33,6 +33,7 @@ class Webhook(Decoded):
     """A decoded webhook: its items with the canonical forms of everyone they speak of."""
 
     items: tuple[Inbound, ...]
+    why_none: str = "no_items"  # the reason why there is nothing to do, where there is none of them
 
     def want(self, wanted: Wanted) -> None:
         """Say what the items refer to."""
@@ -44,7 +45,7 @@ class Webhook(Decoded):
     def fold(self, scratch: Scratch) -> Outcome:
         """Apply every item, in order."""
         if not self.items:
-            metrics.IGNORED.labels("no_items").inc()
+            metrics.IGNORED.labels(self.why_none).inc()
         answers: list[dict[str, Any]] = []
         touched: set[uuid.UUID] = set()
         for inbound in self.items:
@@ -71,9 +72,10 @@ class Webhooks:
         try:
             items = parse(opened.envelope)
             region = self._settings.region(opened.tenant)
-            return Webhook(opened, tuple([_inbound(item, opened.tenant, provider, region) for item in items]))
+            inbound = tuple([_inbound(item, opened.tenant, provider, region) for item in items])
         except (PayloadError, IdentifierError) as error:
             raise Undecodable("invalid_payload", str(error), opened.tenant) from None
+        return Webhook(opened, inbound, "no_person" if isinstance(items, NoPerson) else "no_items")
 
     async def apply(self, connection: asyncpg.Connection, messages: Sequence[Webhook]) -> Applied:
         return await apply(connection, messages)

@@ -21,9 +21,9 @@ from contracts.fields import REGION_PATTERN, Flag, Text100, Text255, Text500, Wh
 from contracts.reference import Channel, ContactReference, ExternalId, RawIdentifier, Scope
 from contracts.vocabulary import ContactStatus
 
-ATTRIBUTES = 200  # of a contact
-TAGS = 500
-IDENTIFIERS = 100
+ATTRIBUTES = 200  # of one command; how many come together in a contact is limited by their size alone
+TAGS = 500  # of a contact, and so of a command
+IDENTIFIERS = 100  # likewise
 UNSET = 200
 MAX_VERSION = 2**63 - 1
 

@@ -55,3 +55,7 @@ class Item:
     # kind identifier_changed: what the person is reached by from now on
     new_identifiers: tuple[NamedIdentifier, ...] = ()
     consent: bool | None = None  # True granted, False revoked; may accompany a message (an opt-out keyword)
+
+
+class NoPerson(list[Item]):
+    """No items, for whoever the body is about is no person."""

@@ -19,7 +19,7 @@ from contracts.envelope import Envelope
 from contracts.fields import Moment, blank_is_absent, without_nulls
 from contracts.reference import Channel
 from contracts.webhooks.fields import IDENTIFIER_LIMIT, MESSAGE_ID_LIMIT, THREAD_LIMIT, is_person, name_of
-from contracts.webhooks.items import Item, NamedIdentifier, PayloadError
+from contracts.webhooks.items import Item, NamedIdentifier, NoPerson, PayloadError
 from contracts.webhooks.naming import GENERAL, consent_of, event_type, keyword_of
 
 
@@ -82,7 +82,7 @@ def parse(envelope: Envelope) -> list[Item]:
         raise PayloadError(first["field"], first["message"]) from None
     channel = message.channel
     if not is_person(channel, message.from_):
-        return []
+        return NoPerson()
     outbound = message.direction == "outbound"
     message_id = message.message_id or envelope.id
     # An envelope's id is unique only within its source.

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from contracts.envelope import Envelope
 from contracts.webhooks.fields import MESSAGE_ID_LIMIT, identifier_of, is_person, name_of, text_of
-from contracts.webhooks.items import Item, NamedIdentifier, PayloadError
+from contracts.webhooks.items import Item, NamedIdentifier, NoPerson, PayloadError
 from contracts.webhooks.naming import GENERAL, TRACKING, consent_of, event_type, keyword_of
 
 _SIDS = ("MessageSid", "SmsSid", "SmsMessageSid")
@@ -56,8 +56,7 @@ def parse(envelope: Envelope) -> list[Item]:
         raise PayloadError("MessageSid", f"longer than {MESSAGE_ID_LIMIT} characters")
     status = (text_of(fields.get("MessageStatus")) or text_of(fields.get("SmsStatus")) or "").lower()
     inbound = status in _INBOUND or not status
-    item = _message(fields, sid) if inbound else _status(fields, sid, status)
-    return [] if item is None else [item]
+    return _message(fields, sid) if inbound else _status(fields, sid, status)
 
 
 def _fields(data: Any) -> dict[str, Any]:
@@ -84,13 +83,15 @@ def _address(value: Any, field: str) -> tuple[str, str] | None:
     return channel, address
 
 
-def _message(fields: dict[str, Any], sid: str) -> Item | None:
+def _message(fields: dict[str, Any], sid: str) -> list[Item]:
     sender = _address(fields.get("From"), "From")
     wa_id = identifier_of(fields.get("WaId"), "WaId")
     if sender is None and wa_id is not None:
         sender = ("whatsapp", wa_id)
-    if sender is None or not is_person(*sender):
-        return None
+    if sender is None:
+        return []
+    if not is_person(*sender):
+        return NoPerson()
     channel, address = sender
     identifiers = [NamedIdentifier(channel, address)]
     if channel == "whatsapp" and wa_id is not None and wa_id != address.removeprefix("+"):
@@ -117,7 +118,7 @@ def _message(fields: dict[str, Any], sid: str) -> Item | None:
         # The provider's own word counts before ours: the keywords are its customer's to choose.
         consent = _OPT_OUT_TYPES[opt_out_type]
         payload["opt_out_type"] = opt_out_type
-    return Item(
+    item = Item(
         dedupe_key=f"twilio:{sid}",
         kind="message",
         channel=channel,
@@ -130,6 +131,7 @@ def _message(fields: dict[str, Any], sid: str) -> Item | None:
         touches=True,
         consent=consent,
     )
+    return [item]
 
 
 def _media(fields: dict[str, Any]) -> list[dict[str, str]]:
@@ -143,11 +145,13 @@ def _media(fields: dict[str, Any]) -> list[dict[str, str]]:
     return media
 
 
-def _status(fields: dict[str, Any], sid: str, status: str) -> Item | None:
+def _status(fields: dict[str, Any], sid: str, status: str) -> list[Item]:
     """What became of an outbound message: about the one it was sent to."""
     recipient = _address(fields.get("To"), "To")
-    if recipient is None or not is_person(*recipient) or not status.isidentifier() or len(status) > 40:
-        return None
+    if recipient is None or not status.isidentifier() or len(status) > 40:
+        return []
+    if not is_person(*recipient):
+        return NoPerson()
     channel, address = recipient
     reached = "failed" if status == _FAILED else status
     payload: dict[str, Any] = {"message_id": sid, "status": reached, "to": address}
@@ -156,7 +160,7 @@ def _status(fields: dict[str, Any], sid: str, status: str) -> Item | None:
     if (sender := _address(fields.get("From"), "From")) is not None:
         payload["from"] = sender[1]
     _add(fields, _STATUS_DETAILS, payload)
-    return Item(
+    item = Item(
         dedupe_key=f"twilio:{sid}:{status}",
         kind="status",
         channel=channel,
@@ -167,6 +171,7 @@ def _status(fields: dict[str, Any], sid: str, status: str) -> Item | None:
         message_id=sid,
         status=reached,
     )
+    return [item]
 
 
 def _add(fields: dict[str, Any], names: dict[str, str], payload: dict[str, Any]) -> None:

@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The dead letters: list, show, replay, delete.")
 
+Tenant = Annotated[
+    str | None,
+    typer.Option(help="Only those of one tenant; -: those whose subject names none.", show_default=False),
+]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The dead letter's id.")]
 
 
 @app.command("list")
 def list_(
-    tenant: Annotated[str | None, typer.Option(help="Only those of one tenant.", show_default=False)] = None,
+    tenant: Tenant = None,
     stream: Annotated[
         str | None,
         typer.Option(help="Only those of a stream: WEBHOOK, COMMAND or EVENTS.", show_default=False),
@@ -117,7 +121,7 @@ def delete(
             metavar="TIME", help="Those that died before, such as 2026-01-31T00:00:00Z.", show_default=False
         ),
     ],
-    tenant: Annotated[str | None, typer.Option(help="Only those of one tenant.", show_default=False)] = None,
+    tenant: Tenant = None,
     json: AsJson = False,
 ) -> None:
     """Delete old dead letters for good: they can no longer be shown or replayed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sys
 from collections.abc import Coroutine, Iterable
 from pathlib import Path
@@ -58,12 +59,10 @@ def read_object(given: str, option: str = "--data") -> dict[str, Any]:
 
 def check_tenant(tenant: str | None) -> None:
     """Raises BadParameter for what no tenant is called."""
-    from contracts.subjects import TOKEN
+    from contracts.fields import IN_WORDS, TENANT_PATTERN
 
-    if tenant is not None and TOKEN.fullmatch(tenant) is None:
-        raise typer.BadParameter(
-            f"{tenant!r}: a tenant is of [A-Za-z0-9_-], 1 to 64 characters", param_hint="--tenant"
-        )
+    if tenant is not None and re.fullmatch(TENANT_PATTERN, tenant) is None:
+        raise typer.BadParameter(f"{tenant!r}: {IN_WORDS[TENANT_PATTERN]}", param_hint="--tenant")
 
 
 def one_of(given: str | None, known: Iterable[str], option: str) -> str | None:

@@ -145,6 +145,23 @@ def test_a_form_inside_a_structured_message_is_text() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "data"),
+    [
+        (b"Body=caf%E9", "Body=caf%E9"),
+        (b"Body=caf\xe9", "Body=caf\ufffd"),
+        (b"Body=%ED%A0 in Latin-1", "Body=%ED%A0 in Latin-1"),  # no surrogate, for its third byte is none
+        ("Body=caf\xe9".encode(), "Body=caf\xe9"),
+    ],
+)
+def test_a_form_that_is_no_utf8_loses_a_letter_at_most(body: bytes, data: str) -> None:
+    read = parse(body, {"Content-Type": FORM, "ce-id": "1", "ce-source": "s"})
+    assert read.data == data
+    structured = orjson.dumps({**WHOLE, "datacontenttype": FORM, "data": body.decode(errors="replace")})
+    assert parse(structured).data == data
+    assert dump(read)
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"id": None},
@@ -185,6 +202,8 @@ def test_bad_attributes(change: dict[str, Any]) -> None:
         (b'{"specversion":"1.0","id":"1","source":"s","data":"\\ud800"}', {}, "unstorable"),
         (b'{"specversion":"1.0","id":"1","source":"s","\\udfff":1}', {}, "unstorable"),
         (b"Body=%00", {"Content-Type": FORM, "ce-id": "1", "ce-source": "s"}, "unstorable"),
+        (b"Body=\0", {"Content-Type": FORM, "ce-id": "1", "ce-source": "s"}, "unstorable"),
+        (b"Body=\xed\xa0\x80", {"Content-Type": FORM, "ce-id": "1", "ce-source": "s"}, "unstorable"),
         (b"Body=%ED%A0%80", {"Content-Type": FORM, "ce-id": "1", "ce-source": "s"}, "unstorable"),
     ],
 )

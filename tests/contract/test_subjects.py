@@ -18,30 +18,31 @@ from contracts.subjects import PARTITIONS, STRAY, STREAMS, Subject, SubjectError
 
 TOKENS = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=64)
 NO_TOKEN = ["", "*", ">", "a.b", "a b", "ä", "x" * 65, "a\n", "a/b", "\N{ARABIC-INDIC DIGIT ONE}"]
+TENANTS = TOKENS.filter(lambda token: token != "-")
 ID = uuid.UUID("0199d3a4-7c00-7000-8000-00000000c0de")
 
 
-@given(st.sampled_from(sorted(PROVIDERS)), TOKENS, TOKENS)
+@given(st.sampled_from(sorted(PROVIDERS)), TENANTS, TOKENS)
 def test_webhooks(provider: str, tenant: str, key: str) -> None:
     published = subjects.webhook(provider, tenant, key)
     assert published == f"webhook.{provider}.{tenant}.{key}"
     assert subjects.parse(published) == Subject("webhook", f"webhook.{provider}", tenant, key)
 
 
-@given(st.sampled_from(sorted(COMMANDS)), TOKENS, TOKENS)
+@given(st.sampled_from(sorted(COMMANDS)), TENANTS, TOKENS)
 def test_commands(name: str, tenant: str, key: str) -> None:
     published = subjects.command(name, tenant, key)
     assert published == f"command.{name}.{tenant}.{key}"
     assert subjects.parse(published) == Subject("command", f"command.{name}", tenant, key)
 
 
-@given(st.sampled_from(sorted(EVENT_MODELS)), TOKENS, st.uuids() | st.just("-"))
+@given(st.sampled_from(sorted(EVENT_MODELS)), TENANTS, st.uuids() | st.just("-"))
 def test_events(name: str, tenant: str, contact_id: uuid.UUID | str) -> None:
     published = subjects.event(name, tenant, contact_id)
     assert subjects.parse(published) == Subject(name.partition(".")[0], name, tenant, str(contact_id))
 
 
-@given(st.sampled_from(sorted(QUERIES)), TOKENS)
+@given(st.sampled_from(sorted(QUERIES)), TENANTS)
 def test_queries(name: str, tenant: str) -> None:
     assert subjects.parse(subjects.query(name, tenant)) == Subject("query", f"query.{name}", tenant, "-")
 
@@ -68,6 +69,23 @@ def test_what_is_no_token(token: str) -> None:
     ):
         with pytest.raises(SubjectError):
             make()
+
+
+def test_nobody_is_called_as_no_tenant_is() -> None:
+    for make in (
+        lambda: subjects.webhook("whatsapp", "-", "k"),
+        lambda: subjects.command("contact.create", "-", "k"),
+        lambda: subjects.event("contact.created", "-", ID),
+        lambda: subjects.query("contact.get", "-"),
+        lambda: subjects.parse("webhook.whatsapp.-.k"),
+        lambda: subjects.parse("command.contact.create.-.k"),
+        lambda: subjects.parse(f"contact.created.-.{ID}"),
+        lambda: subjects.parse("query.contact.get.-"),
+    ):
+        with pytest.raises(SubjectError, match="is no tenant"):
+            make()
+    assert subjects.parse("deadletter.WEBHOOK.-") == Subject("deadletter", "deadletter.WEBHOOK", "-", "-")
+    assert subjects.parse("webhook.whatsapp.--.-").tenant == "--"
 
 
 @pytest.mark.parametrize(

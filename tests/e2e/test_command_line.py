@@ -240,6 +240,14 @@ async def test_the_doctor_finds_nothing(fleet):
     assert "neither superuser nor exempt" in (await fleet.rollcall("doctor", COLUMNS="200")).stdout
 
 
+NOBODY = (
+    ("send", "contact.create", "--tenant", "-", "--data", "{}"),
+    ("query", "contact.get", "--tenant", "-"),
+    ("token", "--tenant", "-"),
+    ("up", "--tenant", "-"),
+)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -249,6 +257,7 @@ async def test_the_doctor_finds_nothing(fleet):
         (("send", "contact.create", "--tenant", "acme", "--data", "[]"), "--data"),
         (("send", "contact.create", "--tenant", "acme", "--data", "@/no/such/file"), "--data"),
         (("send", "contact.create", "--tenant", "a.b", "--data", "{}"), "--tenant"),
+        *((command, "--tenant") for command in NOBODY),
         (("send", "contact.crate", "--tenant", "acme", "--data", "{}"), "TYPE"),
         (("query", "contact.got", "--tenant", "acme"), "NAME"),
         (("up", "--scale", "nobody=2"), "--scale"),

@@ -135,6 +135,7 @@ async def test_subjects_outside_every_partition(stage: Stage):
     subjects = [
         "webhook.message.*.k",
         "webhook.*.*.*",
+        "webhook.message.-.k",  # in a partition, for to the broker - is a token as any other
         f"webhook.message.{tenant}",
         "webhook.message",
         f"webhook.message.{tenant}.{'k' * 65}",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from storage import cursors, dead_letters, leases
+from storage import cursors, dead_letters, inbox, leases
 from storage.dead_letters import NewDeadLetter
 from storage.postgres import WRITER, connect
 
@@ -88,6 +88,20 @@ async def test_two_claims_at_once_share_nothing(db, database):
     assert len(mine) == 6
     assert len(theirs) == 4
     assert not mine.keys() & theirs.keys()
+
+
+async def test_no_more_ids_are_forgotten_at_once_than_was_asked_for(db):
+    await db.execute(
+        "insert into inbox_messages (tenant_id, digest, outcome, created_at)"
+        " select 'acme', set_byte(sha256(n::text::bytea), 0, n % 256), '', $1::timestamptz + n * interval '1 s'"
+        " from generate_series(0, 511) as n",
+        MADE,
+    )
+    lie = "select count(*) from inbox_messages group by tableoid"
+    assert len(await db.fetch(lie)) > 1, "the same places in several partitions"
+    half = MADE + timedelta(seconds=256)
+    assert [await inbox.expire(db, half, 100) for _ in range(4)] == [100, 100, 56, 0]
+    assert await db.fetchval("select count(*) from inbox_messages where created_at >= $1", half) == 256
 
 
 async def test_what_postgres_cannot_hold_is_mended_but_the_body(db):

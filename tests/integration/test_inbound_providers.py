@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from storage.reads import messages
 from tests.helpers.applier import NOW
@@ -215,9 +216,35 @@ async def test_regional_spellings_are_one_person(office: Office):
     assert (identifier["raw"], identifier["aliases"]) == ("551187654321", ["5511987654321"])
 
 
-async def test_body_without_items_is_applied(office: Office):
-    outcome = await office.webhook("whatsapp", whatsapp(field="account_update"))
-    assert (outcome.status, outcome.items) == ("applied", [])
+SMS = {"MessageSid": "SM1", "SmsStatus": "received", "From": "+15550142001", "Body": "hi"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "body", "reason"),
+    [
+        ("whatsapp", whatsapp(field="account_update"), "no_items"),
+        ("whatsapp", whatsapp([moved(ANN, BOB)]), "unknown_person"),
+        ("twilio", {"CallSid": "CA1", "From": "72645"}, "no_items"),
+        ("twilio", SMS | {"From": ""}, "no_items"),
+        ("twilio", SMS | {"From": "72645"}, "no_person"),
+        ("twilio", SMS | {"From": "SHOP 24"}, "no_person"),
+        ("twilio", {"MessageSid": "SM1", "MessageStatus": "sent", "To": "72645"}, "no_person"),
+        ("twilio", {"MessageSid": "SM1", "MessageStatus": "sent"}, "no_items"),
+        ("message", {"channel": "sms", "from": "72645", "text": "hi"}, "no_person"),
+    ],
+)
+async def test_nothing_to_do_is_applied_and_counted_by_reason(
+    office: Office, provider: str, body: dict[str, Any], reason: str
+):
+    def counted() -> dict[str, float]:
+        reasons = ("no_items", "no_person", "unknown_person")
+        return {r: REGISTRY.get_sample_value("rollcall_ignored_total", {"reason": r}) or 0 for r in reasons}
+
+    before = counted()
+    outcome = await office.webhook(provider, body)
+    assert outcome.status == "applied"
+    assert outcome.contact_id is None
+    assert counted() == before | {reason: before[reason] + 1}
     assert await office.rows("contacts") == []
 
 

@@ -8,6 +8,7 @@ import json
 import asyncpg
 import nats as nats_client
 import pytest
+from nats.aio.client import Client
 from structlog.testing import capture_logs
 
 from contracts import envelope
@@ -448,6 +449,41 @@ async def test_a_restarted_broker_and_a_missing_stream(connection, database, bus
 
         await eventually(refilled, timeout=60, what="refilled")
         await client.close()
+
+
+async def test_a_connection_that_is_closed_for_good_is_replaced(connection, database, bus, nats):
+    async with running(settings(database, bus.url)) as relay:
+        await eventually(lambda: not relay.problems(), what="at work")
+        lost = relay._client
+        lost._transport.write(
+            b"NONSENSE\r\n"
+        )  # the broker answers with an error, at which the library gives up
+        await eventually(lambda: lost.is_closed, what="closed")
+        await append(connection, [event(0, 1)])
+        await eventually(lambda: drained(connection), what="published over another connection")
+        assert relay._client is not lost
+        await eventually(lambda: not relay.problems(), what="at work again")
+
+
+async def test_wake_ups_are_asked_for_until_they_are_heard(database, bus, nats, connection, monkeypatch):
+    heard, refused, subscribe = asyncio.Event(), [], Client.subscribe
+
+    async def refused_once(client, *given, **named):
+        if not refused:
+            refused.append(client)
+            raise nats_client.errors.StaleConnectionError
+        return await subscribe(client, *given, **named)
+
+    async def wake(_relay, _message):
+        heard.set()
+
+    monkeypatch.setattr(Client, "subscribe", refused_once)
+    monkeypatch.setattr(Relay, "_wake", wake)
+    async with running(settings(database, bus.url)) as relay:
+        await eventually(lambda: not relay.problems(), what="at work")
+        assert refused == [relay._client], "the one connection is kept"
+        await nats.publish(WAKE_RELAY, b"")
+        await asyncio.wait_for(heard.wait(), 30)
 
 
 async def test_a_fault_of_ours_in_housekeeping_ends_the_relay(database, bus, monkeypatch):

@@ -115,6 +115,8 @@ def _subject(subject: str) -> tuple[str, str, str, str]:
     tokens = subject.split(".")
     if len(tokens) != SUBJECT_TOKENS.get(tokens[0]) or not all(TOKEN.match(token) for token in tokens):
         raise Dead("bad_subject")
+    if tokens[-2] == "-":  # nobody is called so
+        raise Dead("bad_subject")
     return tokens[0], ".".join(tokens[1:-2]), tokens[-2], tokens[-1]
 
 
@@ -139,7 +141,7 @@ def _envelope(message: Accepted, *, strictly: bool = True) -> dict[str, Any]:
         raise Dead("not_json" if unparsed else "bad_envelope")
     attributes: dict[str, Any] = {n[3:]: value for n, value in headers.items() if n.startswith("ce-")}
     if headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        return {**attributes, "data": message.body.decode()}
+        return {**attributes, "data": message.body.decode(errors="replace")}
     if unparsed and strictly:
         raise Dead("not_json")
     return {**attributes, "data": body}

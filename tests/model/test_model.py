@@ -286,6 +286,7 @@ def test_marks_are_made_once(bus: Bus):
     [
         (Draft("webhook.message.*.k", b"{}"), "bad_subject"),
         (Draft("webhook.message.k", b"{}"), "bad_subject"),
+        (Draft("webhook.message.-.k", b"{}"), "bad_subject"),
         (Draft("webhook.message.acme.k", b"{"), "not_json"),
         (Draft("webhook.message.acme.k", b"[" * 100_000), "not_json"),
         (Draft("webhook.message.acme.k", b"[]"), "bad_envelope"),

@@ -335,6 +335,22 @@ async def test_a_refused_document_is_dead_lettered_alone(ground: Ground, in_one_
 # -- stopping, starting
 
 
+async def test_a_connection_that_is_closed_for_good_is_replaced(ground: Ground):
+    await ground.live()
+    contact_id = await ground.make(first_name="Maria")
+    async with ground.indexing() as indexer:
+        lost = await eventually(lambda: indexer._changes and indexer._bus, what="it reads")
+        assert lost is not None
+        lost._transport.write(
+            b"NONSENSE\r\n"
+        )  # the broker answers with an error, at which the library gives up
+        await eventually(lambda: indexer._changes and indexer._bus is not lost, what="it reads again")
+        await ground.tell()
+        await ground.rest()
+        assert await ground.document(contact_id)
+        assert [task.get_name() for task in asyncio.all_tasks()].count("holding") == 1
+
+
 async def test_stop_finishes_the_batch_in_hand_and_gives_back_the_rest(
     ground: Ground, fronted: Front, in_one_batch: None
 ):

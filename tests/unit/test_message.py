@@ -42,3 +42,10 @@ def test_a_reply_that_may_not_be_published_is_counted(subject: str, body: bytes,
     else:
         assert opened.reply_to == (None if counted else reply_to)
     assert refused() - before == counted
+
+
+def test_what_is_published_for_no_tenant_is_nobodys():
+    record = Record("WEBHOOK", 0, 1, "webhook.message.-.k", {}, WHOLE, datetime(2026, 4, 1, tzinfo=UTC))
+    with pytest.raises(Undecodable, match="- is no tenant") as refusal:
+        open_record(record, 1_000)
+    assert refusal.value.tenant == "-"

@@ -316,3 +316,9 @@ def test_twilio_raises_nothing_else(data: Any) -> None:
 @given(neutral | junk)
 def test_message_raises_nothing_else(data: Any) -> None:
     sound("message", data)
+
+
+@pytest.mark.parametrize("body", ["caf%E9", "caf\ufffd"])
+def test_a_letter_that_is_lost_is_all_that_is_lost(body: str):
+    (item,) = parse("twilio", f"MessageSid=SM1&From=%2B15550142001&Body={body}")
+    assert (item.description, item.identifiers[0].identifier) == ("caf\ufffd", "+15550142001")

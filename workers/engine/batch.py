@@ -40,7 +40,7 @@ def decode(processor: Processor[M], record: Record) -> M | Unread:
         try:
             tenant = subjects.parse(record.subject).tenant
         except SubjectError:
-            tenant = "-"
+            tenant = subjects.NO_TENANT
         return Unread(record, tenant, HANDLER_FAILED, f"decode: {type(error).__name__}")
 
 

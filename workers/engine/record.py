@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import asyncpg
 
+from contracts.subjects import NO_TENANT
 from storage.outbox import OutboundEvent
 
 
@@ -29,7 +30,7 @@ class Record:
 class Undecodable(Exception):
     """Raised by ``Processor.decode``: the record is dead-lettered with this reason, and harms nobody else."""
 
-    def __init__(self, reason: str, detail: str, tenant: str = "-") -> None:
+    def __init__(self, reason: str, detail: str, tenant: str = NO_TENANT) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail

@@ -12,7 +12,7 @@ from contracts.subjects import SubjectError
 from storage.outbox import Reply
 from workers.engine.record import Message, Outcome, Record
 
-SOURCE = "rollcall"
+SOURCE = "rollcall"  # of whatever the workers publish about a message
 
 _FIELDS = ("status", "contact_id", "version", "created", "items", "code", "message", "details", "first")
 

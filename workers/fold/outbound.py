@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from storage.outbox import OutboundEvent
+from workers.engine.replies import SOURCE
 
-SOURCE = "rollcall"
 JSON_OPTIONS = orjson.OPT_UTC_Z
 EVENT_BYTES = 4_000_000  # an event's text is cut above this, far below what the broker takes
 CUT_CHARACTERS = 10_000

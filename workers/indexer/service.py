@@ -166,7 +166,9 @@ class Indexer:
 
     async def _reading(self) -> Changes:
         if self._bus is None or self._bus.is_closed:
-            self._changes = None
+            if self._changes is not None:
+                await self._changes.close()
+                self._changes = None
             bus = LogClient()
             await bus.connect(
                 servers(self._settings.nats_url),

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+from contracts.subjects import NO_TENANT
 from ops.logging import get_logger
 from storage.search.elastic.connection import Misunderstood, Unavailable, UnsupportedServer, check, connect
 from storage.search.elastic.query import TenantIndex
@@ -21,7 +22,6 @@ TIMEOUT: Final = 2.0  # seconds that it has for a search, and a version to come
 POLL: Final = 0.05  # seconds between two looks whether a version is there
 PAUSE: Final = 1.0  # seconds without a question after one that failed; twice as many after each further one
 MOST_PAUSE: Final = 30.0
-NOBODY: Final = "-"  # the tenant that a look searches as
 UNSEEN: Final = "Elasticsearch has not been looked at yet"
 
 T = TypeVar("T")
@@ -111,7 +111,7 @@ class Elastic:
                 if not self._supported:
                     await check(self._client)
                     self._supported = True
-                await TenantIndex(self._client, self._alias, NOBODY).holds(uuid.UUID(int=0), 1)
+                await TenantIndex(self._client, self._alias, NO_TENANT).holds(uuid.UUID(int=0), 1)
         except Exception as error:  # noqa: BLE001 - or the looking ends, and what was seen last stands for ever
             self._supported = False
             return _said(error)

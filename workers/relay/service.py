@@ -151,7 +151,10 @@ class Relay:
 
     async def _bus(self) -> tuple[Client, Publisher]:
         """The connection, and the publisher over it, which must doubt what it knows after each reconnect."""
-        if self._client is None or self._publisher is None:
+        if (
+            self._client is None or self._client.is_closed
+        ):  # for good, as after most errors that the broker tells
+            self._publisher = None
             # Nothing is kept for later while disconnected: what was not sent is read again from the outbox.
             self._client = await nats.connect(
                 servers(self._settings.nats_url),
@@ -164,8 +167,9 @@ class Relay:
                 error_cb=self._broker_error,
                 reconnected_cb=self._reconnected,
             )
-            self._publisher = Publisher(self._client)
+        if self._publisher is None:
             await self._client.subscribe(WAKE_RELAY, cb=self._wake)
+            self._publisher = Publisher(self._client)
         if self._client.stats["reconnects"] != self._reconnects:
             self._reconnects = self._client.stats["reconnects"]
             self._publisher.forget()

@@ -57,6 +57,7 @@ def test_what_can_be_read_of_a_message_is_in_its_result(
     [
         ("webhook.message.*.k", "result.webhook.message"),
         ("webhook.message.k", "result.webhook.message"),
+        ("webhook.message.-.k", "result.webhook.message"),
         ("webhook.*.acme.k", "result.webhook"),
         ("command.contact.create.a b.k", "result.contact.create"),
         ("command.contact", "result.contact"),

@@ -72,7 +72,13 @@ def signed_with_what_everybody_has(good: dict[str, Any], pem: bytes) -> str:
         ({"contacts": [str(uuid.uuid4()), "x"]}, "the token's contacts.1: must be a UUID"),
         ({"contacts": None}, "the token's claims: an agent's token needs contacts: \"*\", or a list of ids"),
         ({"role": "contact"}, "the token's claims: a contact's token needs contact_id"),
-        ({"tenant": "a.b"}, "the token's tenant: must be of [A-Za-z0-9_-], 1 to 64 characters"),
+        *(
+            (
+                {"tenant": none},
+                "the token's tenant: must be of [A-Za-z0-9_-], 1 to 64 characters, and not - alone",
+            )
+            for none in ("a.b", "", "-", "a\n", "x" * 65)
+        ),
         ({"sub": "a\0"}, "the token's sub: must not hold NUL"),
     ],
 )

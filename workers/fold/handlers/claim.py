@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from contracts.commands.contact import IDENTIFIERS
 from storage.rows import Contact, Identifier, IdentifierKey
 from workers.fold.directory import Rejection
 
-IDENTIFIERS = 100  # of a contact
 ALIASES = 10  # spellings kept of an identifier, beside the first: the latest ones
 METADATA_BYTES = 4_000  # of an identifier's metadata as JSON
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import orjson
 
+from contracts.commands.contact import IDENTIFIERS
 from contracts.reference import ContactReference
 from storage.ids import uuid7
 from storage.rows import Contact, Identifier, IdentifierKey
 from workers.fold import identity
 from workers.fold.directory import Rejection, Scratch
 from workers.fold.equality import same_identifier
-from workers.fold.handlers.claim import IDENTIFIERS, METADATA_BYTES, Claim, is_full, spelled
+from workers.fold.handlers.claim import METADATA_BYTES, Claim, is_full, spelled
 from workers.fold.identity import IdentifierError
 
 PROFILE = ("profile_name", "profile_name_at")  # metadata that only webhooks write

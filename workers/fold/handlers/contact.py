@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from contracts.commands.contact import (
+    TAGS,
     ContactCreate,
     ContactDelete,
     ContactRestore,
@@ -34,7 +35,6 @@ from workers.fold.handlers.command import (
 from workers.fold.handlers.resolve import conflict, external_key, strongest
 
 ATTRIBUTES_BYTES = 256_000  # of a contact's attributes as JSON, so that its events always fit the bus
-TAGS = 500
 
 NAMES = ("first_name", "last_name", "avatar_url", "source")  # fields that are plain text
 

@@ -12,6 +12,7 @@ from workers.fold.directory import Scratch
 from workers.fold.draft import Entry
 
 _EXTERNAL_ID = "external id"  # no channel can be spelled so
+_SHARED = 5  # the strength of what several people have
 _LATE = datetime.max.replace(tzinfo=UTC)
 
 
@@ -26,7 +27,7 @@ def _strength(scratch: Scratch, key: IdentifierKey, contact_id: uuid.UUID) -> in
         return 0
     held = [i for i in scratch.contact(contact_id).identifiers.values() if i.key == key]
     if any(i.shared for i in held):
-        return 5
+        return _SHARED
     if any(i.is_verified for i in held):
         return 1
     return {"phone": 3, "email": 4}.get(key.kind, 2)
@@ -52,7 +53,7 @@ def conflict(scratch: Scratch, chosen: uuid.UUID, owners: Mapping[IdentifierKey,
     """
     others: dict[uuid.UUID, list[IdentifierKey]] = {}
     for key, owner in owners.items():
-        if owner != chosen and _strength(scratch, key, owner) != 5:
+        if owner != chosen and _strength(scratch, key, owner) != _SHARED:
             others.setdefault(owner, []).append(key)
     for other, keys in others.items():
         about = [{"kind": key.kind, "identifier": key.identifier, "scope": key.scope} for key in keys]
