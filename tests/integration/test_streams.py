@@ -227,7 +227,7 @@ async def test_one_step_that_fails_keeps_no_other_from_being_taken(
     keeping = Housekeeping(settings(database, f"nats://127.0.0.1:1, {bus.url}"), lambda: True)
     problems = await keeping.once()
     assert problems == [
-        "housekeeping: outbox: the outbox is locked",
+        "housekeeping: outbox: LockNotAvailableError (55P03)",
         "housekeeping: WEBHOOK: stream not found (10059)",
     ]
     assert all(isinstance(problem, Degraded) for problem in problems)
