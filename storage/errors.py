@@ -12,5 +12,9 @@ class Unavailable(Exception):
     """
 
 
+class TooLarge(Exception):
+    """A page holds more bytes than whoever asked can take."""
+
+
 class ReadTimeout(Exception):
     """A statement of a query took longer than one may, and the database ended it."""

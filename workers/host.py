@@ -29,7 +29,6 @@ import orjson
 import prometheus_client
 import uvicorn
 from faststream.asgi import AsgiFastStream, AsgiResponse
-from faststream.nats import NatsBroker
 from faststream.nats.broker.broker import UNRECOVERABLE_CONNECT_ERRORS
 from nats.errors import Error as NatsError
 
@@ -38,6 +37,7 @@ from contracts.realtime.requests import MOST_FRAME
 from ops import logging as ops_logging
 from ops.health import Health
 from ops.settings import Settings, SettingsError
+from workers.broker import Broker
 from workers.faults import said
 from workers.fleet import Worker
 from workers.probes import Bus, Database
@@ -74,7 +74,7 @@ class Host:
         self._running = False
         # FastStream's own logger writes lines of its own format; this one reaches ours.
         library = logging.getLogger("rollcall.faststream")
-        self._broker = NatsBroker(
+        self._broker = Broker(
             servers(settings.nats_url),
             name=settings.instance,
             max_reconnect_attempts=-1,

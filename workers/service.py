@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from ops.settings import Settings
 
 if TYPE_CHECKING:
-    from faststream.nats import NatsBroker
     from starlette.types import ASGIApp
+
+    from workers.broker import Broker
 
 
 class Service(Protocol):
@@ -43,4 +44,4 @@ class Runtime:
 
     name: str  # the worker's
     settings: Settings
-    broker: NatsBroker  # for request/reply; connected before ``run``, closed after it
+    broker: Broker  # for request/reply; connected before ``run``, closed after it

@@ -11,7 +11,8 @@ from contracts.queries.base import Query
 from contracts.reference import Channel, ContactReference, ExternalId, RawIdentifier, Scope
 from contracts.vocabulary import Audience, Category, ContactStatus, Source
 
-Cursor = Annotated[str, Field(min_length=1, max_length=2000)]
+# The longest holds a name of 255 characters, each of which JSON may write as six, an id and a checksum, as Base64: 2,118.
+Cursor = Annotated[str, Field(min_length=1, max_length=2200)]
 Limit = Annotated[Whole, Field(ge=1, le=200)]
 
 

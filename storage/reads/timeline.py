@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Uuid, and_, bindparam, select, true, union_all
+from sqlalchemy import ColumnElement, Select, Text, Uuid, and_, bindparam, cast, func, select, true, union_all
 
+from storage.errors import TooLarge
 from storage.reads import paging
 from storage.reads.contacts import TENANT
-from storage.reads.events import FIELDS, UNEXPIRED, EventFilter, Order, document
+from storage.reads.events import FIELDS, UNEXPIRED, EventFilter, Order, document, names
 from storage.reads.session import TenantReads
 from storage.tables import contact_events, contacts
 
@@ -43,29 +44,52 @@ async def page(
     limit: int,
     cursor: str | None,
     asked: Mapping[str, Any],
+    most_bytes: int | None = None,
 ) -> TimelinePage:
     """A page of a contact's events; without a contact of the tenant's. ``asked`` is what the cursor is bound to.
 
-    Raises CursorError.
+    No more than about ``most_bytes``, and one event, are read. Raises CursorError, and TooLarge where that is no whole page.
     """
     e = contact_events
     conditions = [e.c.tenant_id == TENANT, *narrowed.conditions()]
     if cursor is not None:
         conditions.append(order.after(paging.unseal(asked, cursor)))
-    lines = select(*FIELDS).where(*conditions).order_by(*order.of(e)).limit(limit + 1)
-    if contact_id is None:
-        rows = await reads.rows(lines)
-    else:
+    shown = names(narrowed.visible_to)
+    lines = select(*(e.c[name] for name in shown)).where(*conditions).order_by(*order.of(e)).limit(limit + 1)
+    parameters = {}
+    if contact_id is not None:
         # A contact at a time, so that each is read off its index in order, and only as far as the page needs.
         of = _CONTACTS.subquery("of")
         each = lines.where(e.c.contact_id == of.c.id).lateral("lines")
-        merged = select(each).select_from(of.join(each, true())).order_by(*order.of(each)).limit(limit + 1)
-        rows = await reads.rows(merged, contact_id=contact_id)
-    last = rows[limit - 1] if len(rows) > limit else None
+        lines = select(each).select_from(of.join(each, true())).order_by(*order.of(each)).limit(limit + 1)
+        parameters = {"contact_id": contact_id}
+    rows = await reads.rows(_bounded(lines, order, most_bytes), **parameters)
+    held = rows[0].held if rows else 0  # by the page and, where another follows, its first event
+    if len(rows) < min(held, limit):
+        raise TooLarge
+    last = rows[limit - 1] if held > limit else None
     return TimelinePage(
-        [document(row, narrowed.visible_to) for row in rows[:limit]],
+        [dict(zip(shown, row[:-1], strict=True)) for row in rows[:limit]],
         paging.seal(asked, order.position(last)) if last else None,
     )
+
+
+def _bounded(lines: Select[Any], order: Order, most_bytes: int | None) -> Select[Any]:
+    """The lines and, as ``held``, how many there are; of them only those before which no more than the bytes come.
+
+    The sizes are the database's to know: what is left out never gets here. A text's is known without reading it.
+    """
+    page = lines.subquery("page")
+    sizes: list[ColumnElement[Any]] = [func.coalesce(func.octet_length(page.c.description), 0)]
+    sizes += [
+        func.octet_length(cast(page.c[name], Text)) for name in ("payload", "metadata") if name in page.c
+    ]
+    size = sum(sizes[1:], sizes[0])
+    before = func.sum(size).over(order_by=order.of(page), rows=(None, -1))
+    measured = select(page, func.count().over().label("held"), before.label("before")).subquery("measured")
+    columns = [column for column in measured.c if column.name != "before"]
+    wanted = select(*columns).order_by(*order.of(measured))
+    return wanted if most_bytes is None else wanted.where(func.coalesce(measured.c.before, 0) <= most_bytes)
 
 
 async def count(

@@ -9,11 +9,11 @@ from typing import Any
 
 import nats
 import orjson
-from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
 from contracts.registry import QUERIES, QueryEntry
 from ops.settings import Settings
+from workers.broker import Broker
 from workers.queries.service import QUEUE, build
 from workers.service import Runtime, Service
 
@@ -39,14 +39,20 @@ class Asker:
 
     engine = "postgres"  # that answers searches, where it is always the same
 
-    def __init__(self, client: Client, service: Service) -> None:
+    def __init__(self, client: Client, service: Service, broker: Broker) -> None:
         self._client = client
         self._service = service
+        self._broker = broker
 
     @property
     def problems(self) -> list[str]:
         """What the worker says on its health page."""
         return self._service.problems()
+
+    @property
+    def reconnects(self) -> int:
+        """How often the worker lost its connection to the bus."""
+        return self._broker.connection.stats["reconnects"]
 
     async def raw(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> dict[str, Any]:
         reply = await self._client.request(subject, body, timeout=30, headers=headers)
@@ -80,14 +86,14 @@ class Asker:
 async def asking(postgres_dsn: str, nats_url: str, **settings: Any) -> AsyncIterator[Asker]:
     """A running worker and its asker."""
     made = Settings(postgres_dsn=postgres_dsn, nats_url=nats_url, **settings)
-    broker = NatsBroker(nats_url)
+    broker = Broker(nats_url)
     await broker.connect()
     service = build(Runtime("queries", made, broker))
     running = asyncio.create_task(service.run())
     client = await nats.connect(nats_url)
     try:
         await _until_subscribed(client, running)
-        yield Asker(client, service)
+        yield Asker(client, service, broker)
     finally:
         await service.stop()
         await running

@@ -8,7 +8,7 @@ import uuid
 import nats
 import orjson
 import pytest
-from faststream.nats import NatsBroker
+from nats.protocol.parser import Parser
 from prometheus_client import REGISTRY
 from sqlalchemy import text
 from structlog.testing import capture_logs
@@ -18,8 +18,10 @@ from ops.settings import Settings
 from storage.errors import ReadTimeout
 from storage.postgres import WRITER, connect, engine
 from storage.reads.session import Reads
-from tests.helpers import seed
-from tests.helpers.asker import asking
+from tests.eventually import eventually
+from tests.helpers import frames, seed
+from tests.helpers.asker import Asker, asking
+from workers.broker import Broker
 from workers.queries.service import _contact_id, _refusal, build
 from workers.service import Runtime
 
@@ -35,6 +37,38 @@ async def test_without_a_database_the_asker_is_told_to_try_again(bus: NatsServer
         "message": "the database is out of reach; try again",
         "details": {},
     }
+
+
+@pytest.mark.parametrize("frame", frames.breaking(b"query.contact.list"))
+async def test_a_frame_that_breaks_the_client_library_harms_nobody_else(
+    database: str, bus: NatsServer, frame: bytes
+) -> None:
+    async with asking(database, bus.url) as ask:
+        await frames.send(bus.port, frame)
+        assert await ask.data("contact.list") == []
+        assert ask.reconnects == 0
+
+
+async def test_a_read_loop_that_ends_by_a_fault_begins_anew(
+    database: str, bus: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with asking(database, bus.url) as ask:
+        with monkeypatch.context() as patch:
+            patch.setattr("nats.protocol.parser.Parser.parse", _broken)
+            await frames.send(bus.port, b"PUB query.contact.list.a 2\r\n{}\r\n")
+            await eventually(lambda: ask.reconnects, what="the worker is connected anew")
+        await eventually(lambda: _answers(ask), what="it answers")
+
+
+async def _broken(_parser: Parser, _data: bytes) -> None:
+    raise RuntimeError("a fault of the library's")
+
+
+async def _answers(ask: Asker) -> bool:
+    try:
+        return bool((await ask("contact.list"))["success"])
+    except nats.errors.Error:
+        return False
 
 
 async def test_a_query_that_takes_too_long_is_given_up(database: str) -> None:
@@ -122,7 +156,7 @@ def test_the_log_knows_a_contact_that_is_named_by_its_id(body: bytes, named: boo
 
 async def test_what_was_taken_is_answered_before_it_ends(database: str, bus: NatsServer) -> None:
     """More requests than it answers at once wait in the client when it is told to stop; all of them are answered."""
-    broker = NatsBroker(bus.url)
+    broker = Broker(bus.url)
     await broker.connect()
     client = await nats.connect(bus.url)
     service = build(

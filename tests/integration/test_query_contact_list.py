@@ -268,3 +268,24 @@ async def test_totals_are_exact_to_ten_thousand(ask: Asker, writer: asyncpg.Conn
     )
     meta = (await ask("contact.list", "many"))["meta"]
     assert (meta["total"], meta["total_is"]) == (10_000, "exact")
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [("contact.list", {}), ("contact.list", {"search": "long"}), ("contact.search", {"q": "long"})],
+)
+async def test_the_longest_cursor_is_taken(
+    ask: Asker, writer: asyncpg.Connection, name: str, fields: dict[str, Any]
+) -> None:
+    tenant = f"long{name[-4:]}{len(fields)}"
+    for _ in range(3):
+        await seed.contact(writer, tenant, display_name="\x01" * 255, search_text="\n long \n")
+    seen: list[str] = []
+    cursor: dict[str, Any] = {}
+    for _ in range(3):
+        page = await ask(name, tenant, sort_by="display_name", page_size=1, **fields, **cursor)
+        assert page["success"], page
+        seen += [contact["id"] for contact in page["data"]]
+        cursor = {"cursor": page["meta"]["next_cursor"]}
+    assert len(set(seen)) == 3
+    assert cursor == {"cursor": None}

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy import Executable, Row
 
+from storage.reads.session import TenantReads
 from tests.helpers import seed
 from tests.helpers.asker import Asker
+from workers.queries.service import Queries
 
 EVENT = [
     "id",
@@ -289,3 +293,51 @@ async def test_totals_are_exact_to_ten_thousand(
     answer = await ask("contact.timeline", **named(contact), total=True, limit=200)
     assert len(answer["data"]) == 200
     assert (answer["meta"]["total"], answer["meta"]["total_is"]) == (10_000, "at_least")
+
+
+@pytest.mark.parametrize(
+    "large",
+    [{"description": "x" * 400_000}, {"payload": {"x": "x" * 400_000}}, {"metadata": {"x": "x" * 400_000}}],
+)
+@pytest.mark.parametrize("name", ["contact.timeline", "timeline.by_type"])
+async def test_a_page_that_is_too_large_is_not_read_whole(
+    ask: Asker,
+    writer: asyncpg.Connection,
+    contact: uuid.UUID,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    large: dict[str, Any],
+) -> None:
+    count, kind = 12, f"type-{uuid.uuid4()}"
+    for sequence in range(count):
+        await seed.event(writer, "a", contact, sequence, type=kind, visible_to_client=True, **large)
+    asked = named(contact) if name == "contact.timeline" else {"type": kind}
+    read: list[int] = []
+    rows = TenantReads.rows
+
+    async def counted(self: TenantReads, statement: Executable, **parameters: Any) -> Sequence[Row[Any]]:
+        found = await rows(self, statement, **parameters)
+        read.append(sum(len(str(value)) for row in found for value in row))
+        return found
+
+    monkeypatch.setattr(TenantReads, "rows", counted)
+    monkeypatch.setattr(Queries, "_most_bytes", 1_000_000)
+    error = await ask.error(name, limit=200, **asked)
+    assert error["code"] == "too_large"
+    assert "smaller page" in error["message"]
+    assert sum(read) < 3_000_000  # of nearly five
+    first = await ask(name, limit=2, **asked)
+    assert len(first["data"]) == 2
+    second = await ask(name, limit=2, cursor=first["meta"]["next_cursor"], **asked)
+    assert len({event["id"] for event in first["data"] + second["data"]}) == 4
+
+
+async def test_what_a_client_does_not_see_takes_no_room_in_its_page(
+    ask: Asker, writer: asyncpg.Connection, contact: uuid.UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Queries, "_most_bytes", 1_000_000)
+    for sequence in range(8):
+        await seed.event(
+            writer, "a", contact, sequence, visible_to_client=True, metadata={"x": "x" * 400_000}
+        )
+    assert len(await ask.data("contact.timeline", visible_to="client", **named(contact))) == 8

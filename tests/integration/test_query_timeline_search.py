@@ -113,7 +113,7 @@ async def test_what_takes_too_long_says_how_to_narrow_it(
     for _ in range(30):
         await tenant.event(payload=payload)
     connections = engine(database, size=1)
-    context = Context(tenant.name, None, None, Reads(connections, timeout=0.001))  # type: ignore[arg-type]
+    context = Context(tenant.name, None, None, Reads(connections, timeout=0.001), 1_000_000)  # type: ignore[arg-type]
     with pytest.raises(Refusal) as refused:
         await timeline.search(context, TimelineSearch(q="needle"))
     await connections.dispose()

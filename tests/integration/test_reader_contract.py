@@ -11,6 +11,7 @@ import pytest
 from contracts.subjects import STRAY
 from tests.eventually import eventually
 from tests.faults.proxy import Proxy
+from tests.helpers import frames
 from tests.helpers.logs import EVERY, MEGABYTE, MemoryStage, NatsStage, fill, opened, read
 from workers.engine import jetstream, nats_reader
 from workers.engine.record import StreamChanged
@@ -332,21 +333,22 @@ async def test_what_a_closed_client_says_late_harms_no_other(remote):
 
 
 async def test_what_breaks_the_client_library_is_one_record(remote, bus):
-    """A subject and headers that are not UTF-8, and a header block that looks like a status of the broker."""
-    stream, writer = await asyncio.open_connection("127.0.0.1", bus.port)
-    writer.write(b'CONNECT {"verbose":false,"headers":true}\r\n')
-    writer.write(b"PUB webhook.message.acme.\xff\xfe 3\r\nbad\r\n")
-    for block in (b"NATS/1.0\r\nA: \xff\r\n\r\n", b"NATS/1.0 503 \xff\r\n\r\n"):
-        writer.write(b"HPUB webhook.message.acme.k %d %d\r\n%b{}\r\n" % (len(block), len(block) + 2, block))
-    writer.write(b"PING\r\n")
-    await writer.drain()
-    while b"PONG" not in await stream.readline():
-        pass
-    writer.close()
+    """Subjects and headers that are not UTF-8 or hold white space, and a header block that looks like a status of the broker."""
+    blocks = (b"NATS/1.0\r\nA: \xff\r\n\r\n", b"NATS/1.0 503 \xff\r\n\r\n")
+    await frames.send(
+        bus.port,
+        b"PUB webhook.message.acme.\xff\xfe 3\r\nbad\r\n",
+        b"PUB webhook.message.acme.k\x0bk 3\r\nbad\r\n",
+        *(
+            b"HPUB webhook.message.acme.k %d %d\r\n%b{}\r\n" % (len(block), len(block) + 2, block)
+            for block in blocks
+        ),
+    )
     await fill(remote, [1])
-    records = await asyncio.wait_for(read(await opened(remote), 4), 60)
-    assert sorted(record.sequence for record in records) == [1, 2, 3, 4]
+    records = await asyncio.wait_for(read(await opened(remote), 5), 60)
+    assert sorted(record.sequence for record in records) == [1, 2, 3, 4, 5]
     assert any("\ufffd" in record.subject for record in records)
+    assert any("k\x0bk" in record.subject for record in records)
 
 
 async def test_bodies_larger_than_a_window_among_small_ones(remote):

@@ -223,14 +223,14 @@ async def test_no_connection_is_held_while_elasticsearch_is_asked(
 def test_without_elasticsearch_its_client_is_not_loaded() -> None:
     code = """
 import asyncio, sys
-from faststream.nats import NatsBroker
 from ops.settings import Settings
+from workers.broker import Broker
 from workers.queries.service import build
 from workers.service import Runtime
 
 async def main():
     settings = Settings(postgres_dsn="postgresql://x@localhost:1/x", nats_url="nats://localhost:1", elasticsearch_url=None)
-    service = build(Runtime("queries", settings, NatsBroker("nats://localhost:1")))
+    service = build(Runtime("queries", settings, Broker("nats://localhost:1")))
     await service._search.start()
     await service._search.close()
     print(sorted(name for name in sys.modules if name.startswith(("elastic", "storage.search.elastic"))))

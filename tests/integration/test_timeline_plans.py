@@ -71,7 +71,7 @@ class Plans:
     """The plans of everything that is read of timelines, as the read role makes them."""
 
     def __init__(self, reads: Reads, indexes: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-        self._context = Context(TENANT, None, None, reads)  # type: ignore[arg-type]
+        self._context = Context(TENANT, None, None, reads, 1_000_000)  # type: ignore[arg-type]
         self._indexes = indexes
         self._plans: list[str] = []
         execute = TenantReads._execute

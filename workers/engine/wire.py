@@ -1,19 +1,23 @@
-"""What the NATS reader needs below the client library's own API. The only place that reaches into nats-py.
+"""What the workers need below the client library's own API. The only place that reaches into nats-py.
 
-The library would build a message object, parse its headers and queue it; a subject or a header that is not UTF-8 ends its
-read loop for good. So frames of a routed subscription go to a plain function instead, as bytes, and every other frame
-that breaks the library harms that frame alone.
+Anybody who may publish may send a frame that breaks the library: a subject or a reply subject that is not UTF-8, or a
+broken header block, ends its read loop for good, and a subject with a form feed in it its connection. Here such a frame
+harms that frame alone. Frames of a routed subscription go to a plain function, as bytes: the library would build a message
+object, parse its headers and queue it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
+from nats.errors import ProtocolError
+from nats.protocol import parser
 
 ACK_PREFIX = b"$JS.ACK."
 
@@ -21,8 +25,13 @@ ACK_PREFIX = b"$JS.ACK."
 Sink = Callable[[bytes, bytes, bytes, bytes | None], None]
 
 
+# The library splits a frame's first line at every white space; the server takes form feeds and vertical tabs for letters.
+parser.MSG_RE = re.compile(rb"\AMSG ([^ \t\r\n]+) (\d+) (([^ \t\r\n]+) )?(\d+)\r\n")
+parser.HMSG_RE = re.compile(rb"\AHMSG ([^ \t\r\n]+) (\d+) (([^ \t\r\n]+) )?(\d+) (\d+)\r\n")
+
+
 class LogClient(Client):
-    """A NATS client that hands the frames of some subscriptions straight to functions."""
+    """The NATS client of every worker. It can hand the frames of some subscriptions straight to functions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,6 +54,13 @@ class LogClient(Client):
             await super()._process_msg(sid, subject, reply, data, headers)
         except Exception as error:  # noqa: BLE001 - or the read loop ends, and nothing arrives any more
             await self._error_cb(error)
+
+    async def _read_loop(self) -> None:
+        """Where the library's own ends by a fault, the client would stay connected and deaf: it connects anew."""
+        await super()._read_loop()
+        task = asyncio.current_task()
+        if self.is_connected and task is not None and not task.cancelling():
+            await self._process_op_err(ProtocolError())
 
 
 class Delivery(NamedTuple):

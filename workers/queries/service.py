@@ -29,7 +29,7 @@ from storage.errors import ReadTimeout, Unavailable
 from storage.postgres import READER, engine
 from storage.reads.session import Reads
 from workers.queries.handlers import HANDLERS
-from workers.queries.handlers.answer import Answer, Refusal, invalid
+from workers.queries.handlers.answer import Answer, Refusal, invalid, too_large
 from workers.queries.handlers.context import Context
 from workers.queries.handlers.request import fields
 from workers.queries.search import Search
@@ -147,15 +147,16 @@ class Queries:
             raise Refusal("too_large", f"the request has {len(body)} bytes, at most {MAX_REQUEST} are taken")
         request = QUERIES[name].request.model_validate(fields(body))
         region = self._settings.region(parsed.tenant)
-        return await HANDLERS[name](Context(parsed.tenant, region, self._search, self._reads), request)
+        context = Context(parsed.tenant, region, self._search, self._reads, self._most_bytes)
+        return await HANDLERS[name](context, request)
+
+    @property
+    def _most_bytes(self) -> int:
+        return self._broker.connection.max_payload - HEADROOM
 
     def _check_size(self, reply: bytes) -> None:
-        most = self._broker.connection.max_payload - HEADROOM
-        if len(reply) > most:
-            raise Refusal(
-                "too_large",
-                f"the answer has {len(reply)} bytes, the broker takes {most}; ask for a smaller page",
-            )
+        if len(reply) > self._most_bytes:
+            raise too_large(f"has {len(reply)} bytes", self._most_bytes)
 
 
 FAILURES = frozenset({"timeout", "unavailable", "internal"})  # ours, not the asker's: logged with their cause

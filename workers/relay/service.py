@@ -11,7 +11,6 @@ import contextlib
 from typing import Any, Final
 
 import asyncpg
-import nats
 from nats.aio.client import Client
 
 from contracts.connection import servers
@@ -23,6 +22,7 @@ from ops.settings import Settings
 from storage import leases, outbox
 from storage.postgres import WRITER, connect
 from workers.due import Due
+from workers.engine.wire import LogClient
 from workers.faults import TRANSIENT, said
 from workers.jetstream import NO_STREAM, NoAnswer, Refused
 from workers.relay.announcer import announce
@@ -156,17 +156,19 @@ class Relay:
         ):  # for good, as after most errors that the broker tells
             self._publisher = None
             # Nothing is kept for later while disconnected: what was not sent is read again from the outbox.
-            self._client = await nats.connect(
+            client = LogClient()
+            await client.connect(
                 servers(self._settings.nats_url),
                 name=f"relay {self._owner}",
                 pending_size=0,
                 max_reconnect_attempts=-1,
-                reconnect_time_wait=0.25,
+                reconnect_time_wait=0.25,  # type: ignore[arg-type]  # it is slept on
                 connect_timeout=2,
                 ping_interval=5,
                 error_cb=self._broker_error,
                 reconnected_cb=self._reconnected,
             )
+            self._client = client
         if self._publisher is None:
             await self._client.subscribe(WAKE_RELAY, cb=self._wake)
             self._publisher = Publisher(self._client)

@@ -42,6 +42,10 @@ def invalid(errors: list[dict[str, str]]) -> Refusal:
     return Refusal("invalid", text, {"errors": errors})
 
 
+def too_large(what: str, most_bytes: int) -> Refusal:
+    return Refusal("too_large", f"the answer {what}, the broker takes {most_bytes}; ask for a smaller page")
+
+
 def bad_cursor() -> Refusal:
     return invalid([{"field": "cursor", "message": "not a cursor of this list; begin again without one"}])
 

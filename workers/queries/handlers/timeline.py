@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from contracts.queries import (
     ContactTimeline,
     TimelineByCategory,
@@ -15,7 +17,7 @@ from contracts.queries import (
 from contracts.queries.contact import TimelineOf
 from contracts.queries.timeline import EventsQuery
 from contracts.reference import ContactReference
-from storage.errors import ReadTimeout
+from storage.errors import ReadTimeout, TooLarge
 from storage.reads import contacts, timeline
 from storage.reads.events import (
     IN_SEQUENCE,
@@ -28,8 +30,20 @@ from storage.reads.events import (
 )
 from storage.reads.paging import CursorError
 from storage.reads.session import TenantReads
-from workers.queries.handlers.answer import Answer, Refusal, asked, bad_cursor, found, name_of, redirected
+from workers.queries.handlers.answer import (
+    Answer,
+    Refusal,
+    asked,
+    bad_cursor,
+    found,
+    name_of,
+    redirected,
+    too_large,
+)
 from workers.queries.handlers.context import Context
+
+# The database writes a payload with spaces and long numbers: what fits an answer can have more bytes there.
+SPARE: Final = 2
 
 
 async def get(context: Context, request: TimelineGet) -> Answer:
@@ -142,8 +156,11 @@ async def _page(
             limit=request.limit,
             cursor=request.cursor,
             asked=asked(request.NAME, context, request, **resolved),
+            most_bytes=SPARE * context.most_bytes,
         )
     except CursorError:
         raise bad_cursor() from None
+    except TooLarge:
+        raise too_large("is too large", context.most_bytes) from None
     meta = {"limit": request.limit, "next_cursor": page.next_cursor}
     return Answer(page.events, meta if contact is None else {**meta, **redirected(contact)})
