@@ -20,7 +20,7 @@ from contracts.fields import Moment, blank_is_absent, without_nulls
 from contracts.reference import Channel
 from contracts.webhooks.fields import IDENTIFIER_LIMIT, MESSAGE_ID_LIMIT, THREAD_LIMIT, is_person, name_of
 from contracts.webhooks.items import Item, NamedIdentifier, PayloadError
-from contracts.webhooks.naming import GENERAL, consent_of, event_type, keyword_of
+from contracts.webhooks.naming import GENERAL, consent_of, dedupe_key, event_type, keyword_of
 
 
 def _not_blank(text: str) -> str:
@@ -85,11 +85,11 @@ def parse(envelope: Envelope) -> list[Item]:
         return []
     outbound = message.direction == "outbound"
     message_id = message.message_id or envelope.id
-    # An envelope's id is unique only within its source.
+    # An envelope's id is unique only within its source. No channel has a colon, so that a message's id is as it came.
     key = (
         f"message:{channel}:{message_id}"
         if message.message_id
-        else f"message:{envelope.source}:{envelope.id}"
+        else dedupe_key("envelope", envelope.source, envelope.id)
     )
     payload: dict[str, Any] = {
         "message_id": message_id,

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from contracts.envelope import Envelope
 from contracts.webhooks.fields import MESSAGE_ID_LIMIT, identifier_of, is_person, name_of, text_of
 from contracts.webhooks.items import Item, NamedIdentifier, PayloadError
-from contracts.webhooks.naming import GENERAL, TRACKING, consent_of, event_type, keyword_of
+from contracts.webhooks.naming import GENERAL, TRACKING, consent_of, dedupe_key, event_type, keyword_of
 
 _SIDS = ("MessageSid", "SmsSid", "SmsMessageSid")
 _INBOUND = frozenset({"received", "receiving"})
@@ -118,7 +118,7 @@ def _message(fields: dict[str, Any], sid: str) -> Item | None:
         consent = _OPT_OUT_TYPES[opt_out_type]
         payload["opt_out_type"] = opt_out_type
     return Item(
-        dedupe_key=f"twilio:{sid}",
+        dedupe_key=dedupe_key("twilio", sid),
         kind="message",
         channel=channel,
         identifiers=tuple(identifiers),
@@ -157,7 +157,7 @@ def _status(fields: dict[str, Any], sid: str, status: str) -> Item | None:
         payload["from"] = sender[1]
     _add(fields, _STATUS_DETAILS, payload)
     return Item(
-        dedupe_key=f"twilio:{sid}:{status}",
+        dedupe_key=dedupe_key("twilio", sid, status),
         kind="status",
         channel=channel,
         identifiers=(NamedIdentifier(channel, address),),
