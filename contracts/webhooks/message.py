@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StringConstraints,
     ValidationError,
     model_validator,
 )
@@ -32,7 +33,15 @@ def _not_blank(text: str) -> str:
 
 IdentifierText = Annotated[str, Field(max_length=IDENTIFIER_LIMIT), AfterValidator(_not_blank)]
 Scope = Annotated[str | None, Field(max_length=IDENTIFIER_LIMIT)]
-Thread = Annotated[str | None, Field(max_length=THREAD_LIMIT), BeforeValidator(blank_is_absent)]
+# Without the space around them, as commands and queries take them.
+Thread = Annotated[
+    Annotated[str, StringConstraints(strip_whitespace=True, max_length=THREAD_LIMIT)] | None,
+    BeforeValidator(blank_is_absent),
+]
+MessageId = Annotated[
+    Annotated[str, StringConstraints(strip_whitespace=True, max_length=MESSAGE_ID_LIMIT)] | None,
+    BeforeValidator(blank_is_absent),
+]
 
 
 class FurtherIdentifier(BaseModel):
@@ -55,9 +64,7 @@ class NeutralMessage(BaseModel):
     from_: IdentifierText = Field(alias="from")
     scope: Scope = None
     profile_name: str | None = None
-    message_id: Annotated[
-        str | None, Field(max_length=MESSAGE_ID_LIMIT), BeforeValidator(blank_is_absent)
-    ] = None
+    message_id: MessageId = None
     text: str | None = None
     occurred_at: Moment | None = None
     session_id: Thread = None

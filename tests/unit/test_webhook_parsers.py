@@ -141,6 +141,15 @@ def test_null_means_absent_in_a_neutral_message() -> None:
     )
 
 
+def test_ids_of_a_neutral_message_are_without_the_space_around_them() -> None:
+    ids = {"message_id": "m" * 255, "session_id": "s" * 128, "thread_id": "t"}
+    person = {"channel": "telegram", "from": "4711"}
+    spaced = {name: f" {id_}\u00a0\n" for name, id_ in ids.items()}
+    (item,) = parse("message", {**person, **spaced})
+    assert (item.session_id, item.thread_id) == (ids["session_id"], "t")
+    assert parse("message", {**person, **ids}) == [item]
+
+
 @pytest.mark.parametrize(
     "word", ["STOP", "stop", " Stop\n", "STOP.", "StopAll", "stop all", "UNSUBSCRIBE", "cancel"]
 )
