@@ -10,7 +10,15 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from contracts.envelope import Envelope
-from contracts.webhooks.fields import MESSAGE_ID_LIMIT, identifier_of, is_person, name_of, text_of
+from contracts.webhooks.fields import (
+    MESSAGE_ID_LIMIT,
+    identifier_of,
+    is_channel,
+    is_person,
+    is_status,
+    name_of,
+    text_of,
+)
 from contracts.webhooks.items import Item, NamedIdentifier, PayloadError
 from contracts.webhooks.naming import GENERAL, TRACKING, consent_of, dedupe_key, event_type, keyword_of
 
@@ -79,7 +87,7 @@ def _address(value: Any, field: str) -> tuple[str, str] | None:
     address = rest.strip() if separator else text
     if channel in _PHONE_PREFIXES:
         channel = "sms"
-    if not address or not channel.isidentifier() or len(channel) > 32:
+    if not address or not is_channel(channel):
         return None
     return channel, address
 
@@ -146,7 +154,7 @@ def _media(fields: dict[str, Any]) -> list[dict[str, str]]:
 def _status(fields: dict[str, Any], sid: str, status: str) -> Item | None:
     """What became of an outbound message: about the one it was sent to."""
     recipient = _address(fields.get("To"), "To")
-    if recipient is None or not is_person(*recipient) or not status.isidentifier() or len(status) > 40:
+    if recipient is None or not is_person(*recipient) or not is_status(status):
         return None
     channel, address = recipient
     reached = "failed" if status == _FAILED else status

@@ -12,7 +12,7 @@ from typing import Any
 from contracts.envelope import Envelope
 from contracts.vocabulary import EventType
 from contracts.webhooks import whatsapp_content, whatsapp_system
-from contracts.webhooks.fields import moment_of, object_of, objects_of, text_of, thread_of
+from contracts.webhooks.fields import is_status, moment_of, object_of, objects_of, text_of, thread_of
 from contracts.webhooks.items import Item, PayloadError
 from contracts.webhooks.naming import (
     GENERAL,
@@ -208,7 +208,7 @@ def _consent(key: str, person: Person, source: dict[str, Any], detail: Any, *, g
 def _status(status: dict[str, Any], contacts: Contacts) -> Item | None:
     message_id = message_id_of(status.get("id"), "statuses.id")
     word = (text_of(status.get("status")) or "").lower()
-    if message_id is None or not word.isidentifier() or len(word) > 40:
+    if message_id is None or not is_status(word):
         return None
     key = _key(message_id, word)
     group = None

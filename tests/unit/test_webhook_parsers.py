@@ -309,6 +309,26 @@ def sound(provider: str, data: Any) -> None:
         assert item.occurred_at is None or item.occurred_at.tzinfo is UTC
 
 
+@pytest.mark.parametrize(
+    "sender", ["Ünïcode:abc1234567", "\u0661a:abc1234567", "a b:abc1234567", "c" * 51 + ":abc"]
+)
+def test_a_channel_that_nobody_can_name_is_passed_over(sender: str) -> None:
+    assert parse("twilio", {"MessageSid": "SM1", "From": sender}) == []
+    assert parse("twilio", {"MessageSid": "SM1", "MessageStatus": "sent", "To": sender}) == []
+
+
+@pytest.mark.parametrize("channel", ["messenger", "google-rcs", "c" * 50])
+def test_a_channel_that_one_can_name_is_read(channel: str) -> None:
+    (item,) = parse("twilio", {"MessageSid": "SM1", "From": f"{channel.title()}:abc1234567"})
+    assert item.channel == channel
+
+
+@pytest.mark.parametrize("word", ["gelöscht", "прочитано", "既読", "re ad", "s" * 41])
+def test_a_status_that_is_no_plain_word_is_passed_over(word: str) -> None:
+    assert parse("whatsapp", status_of("wamid.1", word)) == []
+    assert parse("twilio", sms("SM1", word)) == []
+
+
 def key_of(provider: str, data: Any, source: str = "s", id_: str = "e") -> str:
     (item,) = PROVIDERS[provider](Envelope(id=id_, source=source, data=data))
     return item.dedupe_key
