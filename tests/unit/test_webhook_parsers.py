@@ -63,6 +63,7 @@ def whatsapp(**value: Any) -> dict[str, Any]:
         ("twilio", {}, "MessageSid"),
         ("twilio", "", "MessageSid"),
         ("twilio", "hello", "MessageSid"),
+        ("twilio", "MessageSid=SM1&From=%2B15550142001&Body=a%00b", "data"),
         ("twilio", {"MessageSid": "S" * 256}, "MessageSid"),
         ("twilio", {"MessageSid": "SM1", "SmsStatus": "received", "From": "+" + "1" * 300}, "From"),
         ("message", None, "data"),
