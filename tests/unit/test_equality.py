@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from workers.fold.equality import same_json
+from storage.rows import Identifier, IdentifierKey
+from workers.fold.equality import same_identifier, same_json
 
 
 @pytest.mark.parametrize(
@@ -56,3 +59,13 @@ def test_another_value_is_another(one: Any, other: Any):
 def test_a_double_without_its_exponent_is_the_same(number: float):
     """jsonb spells it with the shortest digits, filled up with zeros."""
     assert same_json(number, orjson.loads(f"{Decimal(repr(number)):f}"))
+
+
+def test_an_identifier_is_the_same_where_its_metadata_is():
+    one = Identifier(
+        uuid.uuid4(), IdentifierKey("push", "t"), "push", "t", metadata={"n": 1.2345678901234577e18}
+    )
+    assert same_identifier(one, replace(one, metadata={"n": 1234567890123457700}))
+    assert not same_identifier(one, replace(one, metadata={"n": 1}))
+    assert not same_identifier(one, replace(one, metadata={"n": 1234567890123457700}, is_primary=True))
+    assert not same_identifier(replace(one, metadata={"n": 1}), replace(one, metadata={"n": True}))
