@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
+from contracts.vocabulary import CHANNEL_PATTERN
 from contracts.webhooks.items import PayloadError
 
 IDENTIFIER_LIMIT = 255
@@ -12,6 +14,8 @@ MESSAGE_ID_LIMIT = 255
 THREAD_LIMIT = 128
 NAME_LIMIT = 255
 
+_CHANNEL = re.compile(CHANNEL_PATTERN)
+_STATUS_LIMIT = 40
 _LATEST_SECOND = 10**11  # year 5138; beyond it a number counts milliseconds
 
 
@@ -66,6 +70,16 @@ def moment_of(value: Any) -> datetime | None:
     if not 0 < value < _LATEST_SECOND * 1000:
         return None
     return datetime.fromtimestamp(value / 1000 if value >= _LATEST_SECOND else value, UTC)
+
+
+def is_channel(text: str) -> bool:
+    """Whether a command or a query can name it."""
+    return _CHANNEL.fullmatch(text) is not None
+
+
+def is_status(word: str) -> bool:
+    """Whether it can be part of a timeline event's type."""
+    return word.isascii() and word.isidentifier() and len(word) <= _STATUS_LIMIT
 
 
 def is_person(channel: str, identifier: str) -> bool:

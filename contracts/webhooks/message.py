@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StringConstraints,
     ValidationError,
     model_validator,
 )
@@ -20,7 +21,7 @@ from contracts.fields import Moment, blank_is_absent, without_nulls
 from contracts.reference import Channel
 from contracts.webhooks.fields import IDENTIFIER_LIMIT, MESSAGE_ID_LIMIT, THREAD_LIMIT, is_person, name_of
 from contracts.webhooks.items import Item, NamedIdentifier, NoPerson, PayloadError
-from contracts.webhooks.naming import GENERAL, consent_of, event_type, keyword_of
+from contracts.webhooks.naming import GENERAL, consent_of, dedupe_key, event_type, keyword_of
 
 
 def _not_blank(text: str) -> str:
@@ -32,7 +33,15 @@ def _not_blank(text: str) -> str:
 
 IdentifierText = Annotated[str, Field(max_length=IDENTIFIER_LIMIT), AfterValidator(_not_blank)]
 Scope = Annotated[str | None, Field(max_length=IDENTIFIER_LIMIT)]
-Thread = Annotated[str | None, Field(max_length=THREAD_LIMIT), BeforeValidator(blank_is_absent)]
+# Without the space around them, as commands and queries take them.
+Thread = Annotated[
+    Annotated[str, StringConstraints(strip_whitespace=True, max_length=THREAD_LIMIT)] | None,
+    BeforeValidator(blank_is_absent),
+]
+MessageId = Annotated[
+    Annotated[str, StringConstraints(strip_whitespace=True, max_length=MESSAGE_ID_LIMIT)] | None,
+    BeforeValidator(blank_is_absent),
+]
 
 
 class FurtherIdentifier(BaseModel):
@@ -55,9 +64,7 @@ class NeutralMessage(BaseModel):
     from_: IdentifierText = Field(alias="from")
     scope: Scope = None
     profile_name: str | None = None
-    message_id: Annotated[
-        str | None, Field(max_length=MESSAGE_ID_LIMIT), BeforeValidator(blank_is_absent)
-    ] = None
+    message_id: MessageId = None
     text: str | None = None
     occurred_at: Moment | None = None
     session_id: Thread = None
@@ -85,11 +92,11 @@ def parse(envelope: Envelope) -> list[Item]:
         return NoPerson()
     outbound = message.direction == "outbound"
     message_id = message.message_id or envelope.id
-    # An envelope's id is unique only within its source.
+    # An envelope's id is unique only within its source. No channel has a colon, so that a message's id is as it came.
     key = (
         f"message:{channel}:{message_id}"
         if message.message_id
-        else f"message:{envelope.source}:{envelope.id}"
+        else dedupe_key("envelope", envelope.source, envelope.id)
     )
     payload: dict[str, Any] = {
         "message_id": message_id,

@@ -1,4 +1,7 @@
-"""What a provider's happening is called on a timeline, how far a delivery has come, and which words speak of consent."""
+"""What a provider's happening is called, on a timeline and among those seen.
+
+Also how far a delivery has come, and which words speak of consent.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,11 @@ _LONGEST_WORD = max(len(word) for word in OPT_OUT_WORDS | OPT_IN_WORDS) + 8  # r
 def event_type(channel: str, what: str) -> str:
     """The timeline event's type of ``what`` (received, sent, edited, deleted or a delivery status) on a channel."""
     return f"{channel}_{what}" if channel in _SHORT else f"{channel}_message_{what}"
+
+
+def dedupe_key(*parts: str) -> str:
+    """The parts with colons between; one within a part is escaped, so that no other parts have the same key."""
+    return ":".join(part.replace("\\", "\\\\").replace(":", "\\:") for part in parts)
 
 
 def status_rank(status: str) -> int:

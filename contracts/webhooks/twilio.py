@@ -10,9 +10,17 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from contracts.envelope import Envelope
-from contracts.webhooks.fields import MESSAGE_ID_LIMIT, identifier_of, is_person, name_of, text_of
+from contracts.webhooks.fields import (
+    MESSAGE_ID_LIMIT,
+    identifier_of,
+    is_channel,
+    is_person,
+    is_status,
+    name_of,
+    text_of,
+)
 from contracts.webhooks.items import Item, NamedIdentifier, NoPerson, PayloadError
-from contracts.webhooks.naming import GENERAL, TRACKING, consent_of, event_type, keyword_of
+from contracts.webhooks.naming import GENERAL, TRACKING, consent_of, dedupe_key, event_type, keyword_of
 
 _SIDS = ("MessageSid", "SmsSid", "SmsMessageSid")
 _INBOUND = frozenset({"received", "receiving"})
@@ -61,6 +69,10 @@ def parse(envelope: Envelope) -> list[Item]:
 
 def _fields(data: Any) -> dict[str, Any]:
     if type(data) is str:
+        if (
+            "%00" in data
+        ):  # no database holds it; a JSON string that is a form comes here as the envelope found it
+            raise PayloadError("data", "a NUL character")
         # Lenient: an escape that is no UTF-8 costs a letter, never the message.
         return dict(parse_qsl(data, keep_blank_values=True))
     if type(data) is dict:
@@ -78,7 +90,7 @@ def _address(value: Any, field: str) -> tuple[str, str] | None:
     address = rest.strip() if separator else text
     if channel in _PHONE_PREFIXES:
         channel = "sms"
-    if not address or not channel.isidentifier() or len(channel) > 32:
+    if not address or not is_channel(channel):
         return None
     return channel, address
 
@@ -119,7 +131,7 @@ def _message(fields: dict[str, Any], sid: str) -> list[Item]:
         consent = _OPT_OUT_TYPES[opt_out_type]
         payload["opt_out_type"] = opt_out_type
     item = Item(
-        dedupe_key=f"twilio:{sid}",
+        dedupe_key=dedupe_key("twilio", sid),
         kind="message",
         channel=channel,
         identifiers=tuple(identifiers),
@@ -148,7 +160,7 @@ def _media(fields: dict[str, Any]) -> list[dict[str, str]]:
 def _status(fields: dict[str, Any], sid: str, status: str) -> list[Item]:
     """What became of an outbound message: about the one it was sent to."""
     recipient = _address(fields.get("To"), "To")
-    if recipient is None or not status.isidentifier() or len(status) > 40:
+    if recipient is None or not is_status(status):
         return []
     if not is_person(*recipient):
         return NoPerson()
@@ -161,7 +173,7 @@ def _status(fields: dict[str, Any], sid: str, status: str) -> list[Item]:
         payload["from"] = sender[1]
     _add(fields, _STATUS_DETAILS, payload)
     item = Item(
-        dedupe_key=f"twilio:{sid}:{status}",
+        dedupe_key=dedupe_key("twilio", sid, status),
         kind="status",
         channel=channel,
         identifiers=(NamedIdentifier(channel, address),),

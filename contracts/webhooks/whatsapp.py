@@ -12,13 +12,14 @@ from typing import Any
 from contracts.envelope import Envelope
 from contracts.vocabulary import EventType
 from contracts.webhooks import whatsapp_content, whatsapp_system
-from contracts.webhooks.fields import moment_of, object_of, objects_of, text_of, thread_of
+from contracts.webhooks.fields import is_status, moment_of, object_of, objects_of, text_of, thread_of
 from contracts.webhooks.items import Item, PayloadError
 from contracts.webhooks.naming import (
     GENERAL,
     SYSTEM,
     TRACKING,
     consent_of,
+    dedupe_key,
     event_type,
     keyword_of,
 )
@@ -36,6 +37,7 @@ _MARKETING = "marketing_messages"
 _CONSENT = {"stop": False, "resume": True}
 _EVENTS = {what: event_type(CHANNEL, what) for what in ("received", "sent", "edited", "deleted")}
 _REVISIONS = {"edit": "edited", "revoke": "deleted"}
+_NO_IDS = frozenset({"preference", "user_id_update"})  # what their keys have in place of a message's id
 _STATUS_DETAILS = ("conversation", "pricing", "biz_opaque_callback_data")
 
 
@@ -83,8 +85,9 @@ def _read_preferences(value: dict[str, Any], envelope: Envelope, items: list[Ite
         granted = _CONSENT.get(choice)
         if person is None or granted is None or preference.get("category", _MARKETING) != _MARKETING:
             continue
-        at = text_of(preference.get("timestamp")) or f"{envelope.source}:{envelope.id}"
-        key = f"{CHANNEL}:preference:{person.address}:{at}:{choice}"
+        timestamp = text_of(preference.get("timestamp"))
+        at = (envelope.source, envelope.id) if timestamp is None else (timestamp,)
+        key = dedupe_key(CHANNEL, "preference", person.address, *at, choice)
         items.append(_consent(key, person, preference, preference.get("detail"), granted=granted))
 
 
@@ -102,6 +105,11 @@ _FIELDS: dict[str, Callable[[dict[str, Any], Envelope, list[Item]], None]] = {
     "user_preferences": _read_preferences,
     "user_id_update": _read_user_ids,
 }
+
+
+def _key(message_id: str, *parts: str) -> str:
+    """Of what happened to a message; an id that is the first word of another key stands after an empty part."""
+    return dedupe_key(CHANNEL, *([""] if message_id in _NO_IDS else []), message_id, *parts)
 
 
 def _append(items: list[Item], item: Item | None) -> None:
@@ -123,7 +131,7 @@ def _message(
         return None  # to a group: about no single person
     message_id = message_id_of(message.get("id"), "messages.id")
     # Without an id only the envelope's own can tell a repetition.
-    key = f"{CHANNEL}:{message_id}" if message_id else f"{CHANNEL}:{envelope.source}:{envelope.id}:{index}"
+    key = _key(message_id) if message_id else dedupe_key("envelope", envelope.source, envelope.id, str(index))
     kind = message.get("type")
     if type(kind) is not str or not kind:
         kind = "unknown"
@@ -200,16 +208,16 @@ def _consent(key: str, person: Person, source: dict[str, Any], detail: Any, *, g
 def _status(status: dict[str, Any], contacts: Contacts) -> Item | None:
     message_id = message_id_of(status.get("id"), "statuses.id")
     word = (text_of(status.get("status")) or "").lower()
-    if message_id is None or not word.isidentifier() or len(word) > 40:
+    if message_id is None or not is_status(word):
         return None
-    key = f"{CHANNEL}:{message_id}:{word}"
+    key = _key(message_id, word)
     group = None
     if status.get("recipient_type") == "group":
         # One message to a group has a status for each participant; without one it is about no person.
         group = text_of(status.get("recipient_id"))
         wa_id = status.get("recipient_participant_id") or status.get("recipient_participant_recipient_id")
         person = person_of(contacts, status.get("recipient_participant_user_id"), wa_id)
-        key = f"{key}:{person.address}" if person is not None else key
+        key = _key(message_id, word, person.address) if person is not None else key
     else:
         person = person_of(contacts, status.get("recipient_user_id"), status.get("recipient_id"))
     if person is None:

@@ -8,7 +8,7 @@ from typing import Any
 from contracts.vocabulary import EventType
 from contracts.webhooks.fields import identifier_of, moment_of, name_of, object_of, text_of
 from contracts.webhooks.items import Item, NamedIdentifier
-from contracts.webhooks.naming import SYSTEM
+from contracts.webhooks.naming import SYSTEM, dedupe_key
 from contracts.webhooks.whatsapp_people import CHANNEL, Contacts, person_of
 
 _CHANGES = frozenset({"user_changed_number", "customer_changed_number", "user_changed_user_id"})
@@ -52,7 +52,10 @@ def user_id_update(update: dict[str, Any], contacts: Contacts) -> Item | None:
         return None
     phone = next((known.identifier for known in person.identifiers if known.identifier != old), None)
     item = _changed(
-        f"{CHANNEL}:user_id_update:{old or phone}:{new}", (old, phone), (new, None), update.get("timestamp")
+        dedupe_key(CHANNEL, "user_id_update", old or phone or "", new),
+        (old, phone),
+        (new, None),
+        update.get("timestamp"),
     )
     if item is not None:
         item.payload["reason"] = "user_id_update"

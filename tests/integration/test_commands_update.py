@@ -301,6 +301,8 @@ async def test_metadata_that_turns_true_is_a_change(office: Office, ada: uuid.UU
     first = await office.ok("identifier.add", {**add, "metadata": {"m": 1}})
     second = await office.ok("identifier.add", {**add, "metadata": {"m": True}})
     assert (first.version, second.version) == (2, 3)
+    (*_, identifier) = (await office.get(ada))["identifiers"]
+    assert identifier["metadata"]["m"] is True
 
 
 @pytest.mark.parametrize(

@@ -241,6 +241,14 @@ async def test_shared_identifier_is_no_sign_of_a_duplicate(office: Office):
     assert conflicts(office) == {}
 
 
+async def test_a_number_that_comes_back_without_its_exponent_is_no_change(office: Office):
+    numbers = {"a": 1.2345678901234577e18, "b": 1e16, "c": 9.2e18, "d": -0.0, "e": [1e300, 0.1]}
+    number = {"channel": "sms", "identifier": NUMBER, "metadata": numbers}
+    given = {"external_id": "e1", "mode": "overwrite", "attributes": numbers, "identifiers": [number]}
+    await upsert(office, **given)
+    await office.quietly("contact.upsert", given)
+
+
 async def test_ambiguous_reference(office: Office):
     for scope in ("page-1", "page-2"):
         await office.new(identifiers=[{"channel": "messenger", "identifier": "5", "scope": scope}])

@@ -7,6 +7,7 @@ import io
 import re
 import sys
 import threading
+import unicodedata
 import uuid
 from datetime import UTC, datetime
 
@@ -184,6 +185,39 @@ async def test_what_no_font_has_is_a_placeholder(
     await seed.event(writer, "a", contact, 1, title=odd, description="after")
     (page,) = pages(await exported(reads, contact, "pdf"))
     assert "after" in page.splitlines()
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        pytest.param("\u0300" * 33_000, id="marks"),
+        pytest.param("a" + "\u200c" * 33_000, id="invisible"),
+        pytest.param("\U0001f468\u200d" * 10_000, id="emoji"),
+        pytest.param("\u0915\u094d" * 15_000, id="conjuncts"),
+        pytest.param("a" + "\uff9e" * 33_000, id="half-width"),
+    ],
+)
+async def test_a_letter_with_marks_without_end_is_laid_out(
+    reads: Reads, writer: asyncpg.Connection, contact: uuid.UUID, cluster: str
+) -> None:
+    """Typst fails at a cluster of 64 KiB."""
+    await seed.event(writer, "a", contact, 1, title="before", description=cluster)
+    await seed.event(writer, "a", contact, 2, title="after", description="e\u0301" * 31)
+    text = "\n".join(pages(await exported(reads, contact, "pdf")))
+    assert text.index("before") < text.index("after")
+    assert unicodedata.normalize("NFC", text).count("é") == 31
+
+
+def test_no_cluster_is_longer_than_it_may_be() -> None:
+    def laid_out(text: str) -> str:
+        return str(layout._text(text)["text"])
+
+    circle = "\u25cc"
+    assert laid_out("e" + "\u0301" * 30 + "e\u0301") == "e" + "\u0301" * 30 + "e\u0301"
+    assert laid_out("e" + "\u0301" * 62) == "e" + circle.join(["\u0301" * 30, "\u0301" * 30, "\u0301" * 2])
+    family, vowels = "👨‍👩‍👧‍👦👍🏽", "क्षि" * 40
+    assert laid_out(family + vowels) == family + vowels
+    assert laid_out("\u0915\u094d" * 40).replace(circle, "") == "\u0915\u094d" * 40
 
 
 async def test_a_client_sees_nothing_that_is_kept_of_its_contact(

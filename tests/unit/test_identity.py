@@ -36,6 +36,8 @@ from workers.fold.identity import IdentifierError, canonicalise, canonicalise_in
         ("sms", "\u200e+1\u00a0555\u202f014 2001\u200f", None, "phone", "+15550142001"),
         ("sms", "+1 555 014 2001 ext. 12", None, "phone", "+15550142001;ext=12"),
         ("sms", "+15550142001;ext=12", None, "phone", "+15550142001;ext=12"),
+        ("whatsapp", "whatsapp:+15550142001#12", None, "phone", "+15550142001;ext=12"),
+        ("whatsapp", "IN.ENT.90817;ext=12", None, "whatsapp", "IN.ENT.90817;ext=12"),
         # Invalid to the tables, in use all the same.
         ("whatsapp", "15550100001", None, "phone", "+15550100001"),
         ("sms", "+999123456789", None, "phone", "+999123456789"),
@@ -173,11 +175,19 @@ def test_the_short_way_is_the_library_s_way(digits: str) -> None:
     assert canonicalise("whatsapp", digits).identifier == library
 
 
+extensions = st.sampled_from(["#", "x", " ext. ", ";ext="])
+
+
 @settings(max_examples=500, deadline=None)
+@example("whatsapp", "whatsapp:+726867481880#1", None)
+@example("whatsapp", "49000000#0", None)
 @given(
-    st.sampled_from(["whatsapp", "sms", "telegram"]),
+    st.sampled_from(["whatsapp", "sms", "voice", "telegram"]),
     numbers
     | numbers.map("+{}".format)
+    | st.builds(
+        "{}+{}{}{}".format, st.sampled_from(["", "whatsapp:"]), numbers, extensions, st.integers(0, 9999)
+    )
     | st.from_regex(r"\+?[0-9 ()./x-]{1,20}", fullmatch=True)
     | st.text(max_size=30),
     st.none() | st.sampled_from(["US", "DE", "BR", "MX", "AR", "IT", "GB"]),
@@ -189,6 +199,10 @@ def test_a_canonical_form_is_its_own(channel: str, identifier: str, region: str 
         except IdentifierError:
             continue
         assert canonical(channel, key.identifier, "", region) == key
+        if key.kind == "phone" and canonical is canonicalise:
+            for other in ("whatsapp", "sms", "voice"):
+                assert canonicalise(other, key.identifier, "", region) == key
+                assert canonicalise_inbound(other, key.identifier, "", region) == key
 
 
 @settings(max_examples=200, deadline=None)

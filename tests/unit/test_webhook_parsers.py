@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from contracts.envelope import Envelope
 from contracts.webhooks import PROVIDERS, Item, PayloadError
 from contracts.webhooks.fields import is_person, moment_of
-from contracts.webhooks.naming import STATUS_RANK, consent_of, event_type, keyword_of, status_rank
+from contracts.webhooks.naming import STATUS_RANK, consent_of, dedupe_key, event_type, keyword_of, status_rank
 
 ACCOUNT_FIELDS = [
     "account_alerts",
@@ -63,6 +63,7 @@ def whatsapp(**value: Any) -> dict[str, Any]:
         ("twilio", {}, "MessageSid"),
         ("twilio", "", "MessageSid"),
         ("twilio", "hello", "MessageSid"),
+        ("twilio", "MessageSid=SM1&From=%2B15550142001&Body=a%00b", "data"),
         ("twilio", {"MessageSid": "S" * 256}, "MessageSid"),
         ("twilio", {"MessageSid": "SM1", "SmsStatus": "received", "From": "+" + "1" * 300}, "From"),
         ("message", None, "data"),
@@ -139,6 +140,15 @@ def test_null_means_absent_in_a_neutral_message() -> None:
     assert parse("message", {"channel": "telegram", "from": "4711", **nothing}) == parse(
         "message", {"channel": "telegram", "from": "4711"}
     )
+
+
+def test_ids_of_a_neutral_message_are_without_the_space_around_them() -> None:
+    ids = {"message_id": "m" * 255, "session_id": "s" * 128, "thread_id": "t"}
+    person = {"channel": "telegram", "from": "4711"}
+    spaced = {name: f" {id_}\u00a0\n" for name, id_ in ids.items()}
+    (item,) = parse("message", {**person, **spaced})
+    assert (item.session_id, item.thread_id) == (ids["session_id"], "t")
+    assert parse("message", {**person, **ids}) == [item]
 
 
 @pytest.mark.parametrize(
@@ -298,6 +308,101 @@ def sound(provider: str, data: Any) -> None:
         assert (item.kind == "status") == (item.status is not None)
         assert (item.kind == "identifier_changed") == bool(item.new_identifiers)
         assert item.occurred_at is None or item.occurred_at.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "sender", ["Ünïcode:abc1234567", "\u0661a:abc1234567", "a b:abc1234567", "c" * 51 + ":abc"]
+)
+def test_a_channel_that_nobody_can_name_is_passed_over(sender: str) -> None:
+    assert parse("twilio", {"MessageSid": "SM1", "From": sender}) == []
+    assert parse("twilio", {"MessageSid": "SM1", "MessageStatus": "sent", "To": sender}) == []
+
+
+@pytest.mark.parametrize("channel", ["messenger", "google-rcs", "c" * 50])
+def test_a_channel_that_one_can_name_is_read(channel: str) -> None:
+    (item,) = parse("twilio", {"MessageSid": "SM1", "From": f"{channel.title()}:abc1234567"})
+    assert item.channel == channel
+
+
+@pytest.mark.parametrize("word", ["gelöscht", "прочитано", "既読", "re ad", "s" * 41])
+def test_a_status_that_is_no_plain_word_is_passed_over(word: str) -> None:
+    assert parse("whatsapp", status_of("wamid.1", word)) == []
+    assert parse("twilio", sms("SM1", word)) == []
+
+
+def key_of(provider: str, data: Any, source: str = "s", id_: str = "e") -> str:
+    (item,) = PROVIDERS[provider](Envelope(id=id_, source=source, data=data))
+    return item.dedupe_key
+
+
+def neutral_key(channel: str, message_id: str | None, source: str, id_: str) -> str:
+    return key_of("message", {"channel": channel, "from": "person", "message_id": message_id}, source, id_)
+
+
+def said(id_: str | None) -> dict[str, Any]:
+    return whatsapp(messages=[{"id": id_, "from": "15550142001"}])
+
+
+def status_of(id_: str, word: str, **more: Any) -> dict[str, Any]:
+    return whatsapp(statuses=[{"id": id_, "status": word, "recipient_id": "15550142001", **more}])
+
+
+def update(old: str, new: str) -> dict[str, Any]:
+    value = {"user_id_update": [{"user_id": {"previous": old, "current": new}}]}
+    return {"entry": [{"changes": [{"field": "user_id_update", "value": value}]}]}
+
+
+def preference(at: str | None) -> dict[str, Any]:
+    value = {"user_preferences": [{"user_id": "p", "value": "stop", "timestamp": at}]}
+    return {"entry": [{"changes": [{"field": "user_preferences", "value": value}]}]}
+
+
+def sms(sid: str, status: str | None = None) -> dict[str, Any]:
+    number = "+15550142001"
+    return {"MessageSid": sid, "From": number, "To": number, "MessageStatus": status}
+
+
+IN_GROUP = {"recipient_type": "group", "recipient_participant_user_id": "U"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (neutral_key("push", None, "a:b", "c"), neutral_key("push", None, "a", "b:c")),
+        (neutral_key("push", None, "a\\", "b"), neutral_key("push", None, "a", "\\b")),
+        (neutral_key("push", None, "a\\:b", "c"), neutral_key("push", None, "a\\", "b:c")),
+        (neutral_key("push", "m9", "s", "e"), neutral_key("sms-app", None, "push", "m9")),
+        (neutral_key("envelope", "m9", "s", "e"), neutral_key("push", None, "message", "envelope:m9")),
+        (key_of("whatsapp", status_of("w1", "read")), key_of("whatsapp", said("w1:read"))),
+        (key_of("whatsapp", status_of("w1:read", "sent")), key_of("whatsapp", said("w1:read:sent"))),
+        (key_of("whatsapp", said("a:b:0")), key_of("whatsapp", said(None), "a", "b")),
+        (key_of("whatsapp", said(None), "a:b", "c"), key_of("whatsapp", said(None), "a", "b:c")),
+        (
+            key_of("whatsapp", status_of("user_id_update", "a", **IN_GROUP)),
+            key_of("whatsapp", update("a", "U")),
+        ),
+        (key_of("whatsapp", update("a:b", "c")), key_of("whatsapp", update("a", "b:c"))),
+        (key_of("whatsapp", preference("a:b"), "x", "y"), key_of("whatsapp", preference(None), "a", "b")),
+        (key_of("whatsapp", preference(None), "a:b", "c"), key_of("whatsapp", preference(None), "a", "b:c")),
+        (key_of("twilio", sms("SM1", "read")), key_of("twilio", sms("SM1:read"))),
+    ],
+)
+def test_two_happenings_never_have_one_key(one: str, other: str) -> None:
+    assert one != other
+
+
+@given(st.lists(st.text(":\\a"), min_size=1), st.lists(st.text(":\\a"), min_size=1))
+def test_other_parts_make_another_key(one: list[str], other: list[str]) -> None:
+    assert (dedupe_key(*one) == dedupe_key(*other)) == (one == other)
+
+
+def test_keys_of_ordinary_ids_are_plain() -> None:
+    assert neutral_key("email", "urn:m1", "s", "e") == "message:email:urn:m1"
+    assert neutral_key("push", None, "gateway", "e1") == "envelope:gateway:e1"
+    assert key_of("whatsapp", said("wamid.HBgL==")) == "whatsapp:wamid.HBgL=="
+    assert key_of("whatsapp", status_of("wamid.1", "read")) == "whatsapp:wamid.1:read"
+    assert key_of("whatsapp", update("US.1", "US.2")) == "whatsapp:user_id_update:US.1:US.2"
+    assert key_of("twilio", sms("SM1", "sent")) == "twilio:SM1:sent"
 
 
 @settings(max_examples=300, deadline=None)

@@ -21,6 +21,14 @@ PART_EVENTS: Final = 250
 PART_CHARACTERS: Final = 100_000
 WHOLE_CHARACTERS: Final = 600  # of a description, up to which an event is not parted by the end of a page
 WHOLE_LINES: Final = 12
+CLUSTER: Final = 30  # marks that one letter may bear
+
+_CIRCLE: Final = "\u25cc"  # dotted: how Unicode shows a mark without a letter
+_JOINER: Final = "\u200d"
+# Letters and symbols that are part of the cluster before them: Thai's and Lao's am, Japan's half-width marks, skin tones.
+_TRAILING: Final = frozenset("\u0e33\u0eb3\uff9e\uff9f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
+_MARKS: Final = frozenset({"Mn", "Mc", "Me", "Cf"})
+_VIRAMA: Final = 9  # combining class: makes one of the letters around it
 
 TEMPLATE: Final = Path(__file__).with_name("timeline.typ")
 FONTS: Final = [
@@ -136,4 +144,21 @@ def _text(text: str) -> dict[str, Any]:
     """A text and its direction, which is that of its first letter (Unicode's rule P2)."""
     letters = (unicodedata.bidirectional(character) for character in text)
     first = next((direction for direction in letters if direction in {"L", "R", "AL"}), "L")
-    return {"text": text.replace("\t", "    "), "rtl": first != "L"}
+    return {"text": _parted(text.replace("\t", "    ")), "rtl": first != "L"}
+
+
+def _parted(text: str) -> str:
+    """With a dotted circle in a cluster wherever it grows too long: Typst fails at one of 64 KiB, and is slow long before."""
+    if text.isascii():
+        return text
+    parts = []
+    length, joins = 0, False
+    for character in text:
+        goes_on = joins or character in _TRAILING or unicodedata.category(character) in _MARKS
+        length = length + 1 if goes_on else 0
+        if length > CLUSTER:
+            parts.append(_CIRCLE)
+            length = 1
+        parts.append(character)
+        joins = character == _JOINER or unicodedata.combining(character) == _VIRAMA
+    return "".join(parts)

@@ -26,6 +26,7 @@ from storage.rows import (
     TimelineEvent,
 )
 from workers.fold.draft import Draft, Entry
+from workers.fold.equality import same_identifier
 from workers.fold.marks import EventChange, Marks
 
 
@@ -146,7 +147,9 @@ class Directory:
                 (key[0], i) for k, i in old.items() if not _is_same_row(i, new.get(k))
             ]
             changes.identifiers_changed += [
-                (key[0], i) for k, i in new.items() if i != old.get(k) and _is_same_row(i, old.get(k))
+                (key[0], i)
+                for k, i in new.items()
+                if _is_same_row(i, old.get(k)) and not same_identifier(i, old[k])
             ]
             changes.identifiers_added += [(key, i) for k, i in new.items() if not _is_same_row(i, old.get(k))]
             old_tags = before.tags if before else frozenset()

@@ -42,8 +42,9 @@ def kind_of(channel: str, identifier: str) -> str:
         return channel
     if channel != "whatsapp" or identifier.isdigit():
         return PHONE
-    # No phone number of WhatsApp's has letters; a user id of theirs always does.
-    return channel if any(map(str.isalpha, identifier.lower().removeprefix("whatsapp:"))) else PHONE
+    # No phone number of WhatsApp's has letters, but for how we write an extension; a user id of theirs always does.
+    bare = phones.without_extension(identifier.lower().removeprefix("whatsapp:"))
+    return channel if any(map(str.isalpha, bare)) else PHONE
 
 
 def canonicalise(channel: str, identifier: str, scope: str = "", region: str | None = None) -> IdentifierKey:

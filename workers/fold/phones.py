@@ -14,6 +14,7 @@ from phonenumbers.phonemetadata import PhoneMetadata
 
 _PREFIX = re.compile(r"(?:whatsapp|sms|mms|tel|callto):", re.IGNORECASE)
 _EXTENSION = re.compile(r"\s*(?:;ext=|ext(?:ension|n)?\.?:?|x|#)\s*(\d{1,7})$", re.IGNORECASE)
+_WRITTEN_EXTENSION = re.compile(r";ext=\d{1,7}\Z")
 _INTERNATIONAL = re.compile(r"\+?[1-9][0-9]{6,14}")
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _CODES = frozenset(map(str, phonenumbers.COUNTRY_CODE_TO_REGION_CODE))
@@ -31,6 +32,11 @@ def says_country(text: str, *, bare_is_international: bool) -> bool:
     """Whether a number needs no region: it begins with + or 00, or is bare digits on a channel that means them so."""
     number = _clean(text)
     return number.startswith(("+", "00")) or (bare_is_international and _bare(number))
+
+
+def without_extension(phone: str) -> str:
+    """The number before ``;ext=``, as ``canonical_phone`` writes it."""
+    return _WRITTEN_EXTENSION.sub("", phone)
 
 
 def canonical_phone(text: str, region: str | None, *, bare_is_international: bool) -> str | None:
@@ -74,6 +80,8 @@ def _bare(number: str) -> bool:
 
 def _written_international(number: str) -> str | None:
     """Of a number with + and any punctuation."""
+    if _INTERNATIONAL.fullmatch(number):
+        return _international(number.removeprefix("+"))  # as without an extension or a prefix
     parsed = _parse(number if number.startswith("+") else "+" + number, None)
     digits = parsed.removeprefix("+") if parsed is not None else re.sub(r"[^0-9]", "", number)
     return _international(digits) if _INTERNATIONAL.fullmatch(digits) else None
