@@ -80,9 +80,8 @@ class Lane(Generic[M]):
         # What the last session had read and not committed, until the reader goes back.
         self._forgotten = Lag()
         self._failures = 0  # in a row
-        self._most = (
-            options.batch_messages
-        )  # of a transaction: fewer after one that failed, which may have been too much
+        # Of a transaction: fewer after one that failed, which may have been too much.
+        self._most = options.batch_messages
         self._lost_races = 0  # in a row
         self._commits = 0  # on this connection
         self._next_idle_check = 0.0
