@@ -60,5 +60,6 @@ async def connect(
         why = failures[-1] if failures else error
         if any(_LOG_IN in str(failure).lower() for failure in failures):
             raise PermissionError("NATS refuses the log-in") from error
-        raise TimeoutError(f"no NATS server answered: {str(why) or 'in time'}") from error
+        told = f": {why}" if str(why) else f" as one within {timeout:g} s"
+        raise TimeoutError(f"no NATS server answered{told}") from error
     return client

@@ -22,6 +22,7 @@ from typing import Any
 
 import orjson
 import uvicorn
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ops import console, reach
 from ops.devstack import Devstack, NatsServer, PostgresServer
@@ -280,8 +281,10 @@ class Fleet:
             await send({"type": "http.response.start", "status": 200 if found else 404, "headers": headers})
             await send({"type": "http.response.body", "body": body})
 
+        # The line holds secrets: a page in a browser on this machine must not read it under another name of 127.0.0.1.
+        guarded = TrustedHostMiddleware(application, allowed_hosts=["127.0.0.1", "localhost"])
         config = uvicorn.Config(
-            application, host="127.0.0.1", port=self._port, log_level="error", lifespan="off", ws="none"
+            guarded, host="127.0.0.1", port=self._port, log_level="error", lifespan="off", ws="none"
         )
         self._server = _Server(config)
         await self._server.serve()

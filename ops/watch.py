@@ -78,10 +78,10 @@ def _addresses(fleet: Fleet) -> list[str]:
         lines.append(
             f"Elasticsearch {','.join(hide_text(url) for url in fleet.elasticsearch_url.split(','))}"
         )
-    else:
-        lines.append("no Elasticsearch: PostgreSQL answers searches")
     if fleet.settings.jwt_secret is None and fleet.jwt_secret is not None:
         lines.append(f"export ROLLCALL_JWT_SECRET=$(cat '{fleet.kept_secret}')")
+    if fleet.elasticsearch_url is None:
+        lines.append("no Elasticsearch: PostgreSQL answers searches")
     if (realtime := fleet.instances.get("realtime/0")) is not None:
         lines.append(f"sockets {realtime.url.replace('http', 'ws', 1)}/ws")
     return [*lines, f"the fleet {fleet.url}/fleet", f"logs in {fleet.stack.data_dir / 'logs'}"]

@@ -11,6 +11,8 @@ def app() -> None:
     except ModuleNotFoundError as error:
         if error.name != "typer":
             raise
-        sys.stderr.write("rollcall: the base install has no command line; pip install 'rollcall[workers]'\n")
+        sys.stderr.write(
+            "rollcall: the base install has no command line; pip install '.[workers]' in a checkout\n"
+        )
         sys.exit(64)  # WRONG_USAGE, whose module needs typer too
     main.app()

@@ -186,7 +186,7 @@ async def _servers() -> AsyncIterator[_Servers]:
     settings, dsn = read(SearchSettings), read(DatabaseSettings).postgres_dsn
     if settings.elasticsearch_url is None:
         raise Failure(
-            "ELASTICSEARCH_URL: is not set; set it to http://host:9200. Without it PostgreSQL answers searches: `rollcall query search.status`",
+            "ELASTICSEARCH_URL: is not set; set it to http://host:9200. Without it PostgreSQL answers searches: `rollcall query search.status --tenant …`",
             WRONG_USAGE,
         )
     async with reach.elasticsearch(settings.elasticsearch_url) as (client, version):

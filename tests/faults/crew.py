@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,12 +77,13 @@ class Process:
 
 
 class Crew:
-    """The workers of one stage. ``environment`` is every worker's; ``start`` may add to it for one."""
+    """The workers of one stage, which log to files in ``logs``. ``environment`` is every worker's; ``start`` may add to it."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
         self.environment = dict(environment)
         self.processes: list[Process] = []
-        self._logs = Path(tempfile.mkdtemp(prefix="rollcall-faults-"))
+        self._logs = logs
+        logs.mkdir(exist_ok=True)
         self._started = 0
 
     async def start(

@@ -68,7 +68,7 @@ class Stage:
                 stack.nats_url, max_reconnect_attempts=-1, reconnect_time_wait=0.05, error_cb=_quiet
             )
             await client.jetstream().add_stream(StreamConfig(name=RESULTS, subjects=["result.>"]))
-            crew = Crew(environment)
+            crew = Crew(environment, stack.data_dir / "crew")
             try:
                 yield cls(stack, client, crew)
             finally:

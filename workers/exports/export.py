@@ -48,7 +48,7 @@ async def export(
         from workers.exports import pdf  # noqa: PLC0415 - an extra, and 100 MB of it
     except ModuleNotFoundError as error:
         raise NotInstalled(
-            f"a PDF cannot be made without {error.name}: install the extra, pip install 'rollcall[export]'"
+            f"a PDF cannot be made without {error.name}: install the extra, pip install '.[export]' in a checkout"
         ) from error
     return pdf.pieces(_headed(contact, visible_to), pages)
 

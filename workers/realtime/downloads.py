@@ -33,7 +33,7 @@ class Downloads:
         if rights.contacts is not None and contact_id not in rights.contacts:
             return refused(404, "contact_not_found", "no such contact")
         if format == "pdf" and importlib.util.find_spec(NEEDED) is None:
-            return refused(501, "not_installed", "PDFs need the extra: pip install 'rollcall[export]'")
+            return refused(501, "not_installed", "PDFs need the extra: pip install '.[export]' in a checkout")
         try:
             if format == "csv":
                 pieces = await export(self._reads, rights.tenant, contact_id, format, rights.audience)
