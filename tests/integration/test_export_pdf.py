@@ -345,6 +345,6 @@ async def test_without_the_extra_a_pdf_is_refused_before_it_begins(
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.delattr("workers.exports.pdf", raising=False)
     monkeypatch.setitem(sys.modules, "typst", None)
-    with pytest.raises(NotInstalled, match=r"without typst: .*rollcall\[export\]"):
+    with pytest.raises(NotInstalled, match=r"without typst: .*'\.\[export\]'"):
         await export(reads, "a", contact, "pdf")
     assert await exported(reads, contact, "csv")
