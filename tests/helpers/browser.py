@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from selenium import webdriver
+from selenium.common.exceptions import ElementClickInterceptedException, StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 
@@ -125,8 +126,17 @@ class Page:
         )
 
     async def click(self, css: str) -> None:
+        """As soon as it stays where it is: rows that come meanwhile move what is below them."""
         await self.until(f"document.querySelector({css!r})?.checkVisibility()", f"{css} is shown")
-        await self.browser.do(lambda driver: driver.find_element("css selector", css).click())
+
+        async def clicked() -> bool:
+            try:
+                await self.browser.do(lambda driver: driver.find_element("css selector", css).click())
+            except (ElementClickInterceptedException, StaleElementReferenceException):
+                return False
+            return True
+
+        await eventually(clicked, timeout=WITHIN, interval=0.05, what=f"{css} is clicked")
 
     async def type(self, css: str, text: str) -> None:
         """In the place of what the field holds."""
