@@ -32,7 +32,8 @@ KEYED = {
 # largest of messages on a slow machine must not be taken for that.
 IDLE_IN_TRANSACTION = "10s"
 
-# A statement that looks a few keys up waits for locks at most, and those of a worker that is stopped are gone before this.
+# A statement that looks a few keys up waits for locks at most, and those of a worker that is stopped are gone by then, or by the
+# next try.
 SHORT_SECONDS = 10.0
 
 SCHEMES = ("postgresql", "postgres")

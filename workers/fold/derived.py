@@ -56,9 +56,8 @@ def changes_of(before: Contact, after: Contact) -> dict[str, dict[str, Any]]:
         changes["attributes"] = {"old": before.attributes, "new": after.attributes}
     if before.tags != after.tags:
         changes["tags"] = {"old": sorted(before.tags), "new": sorted(after.tags)}
-    if any(after.identifiers.get(at) is not held for at, held in before.identifiers.items()) or len(
-        before.identifiers
-    ) != len(after.identifiers):
+    kept = all(after.identifiers.get(at) is held for at, held in before.identifiers.items())
+    if not kept or len(before.identifiers) != len(after.identifiers):
         old_documents, new_documents = identifier_documents(before), identifier_documents(after)
         if not same_json(old_documents, new_documents):
             changes["identifiers"] = {"old": old_documents, "new": new_documents}

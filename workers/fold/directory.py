@@ -181,9 +181,8 @@ class Scratch:
         # Of the tenant's part of the search index, if this message asks for it.
         self.rebuild: uuid.UUID | None = None
         self.taken: dict[SeenKey, str] = {}
-        self._given: dict[
-            tuple[str, str], dict[str, uuid.UUID]
-        ] = {}  # (kind, identifier) -> scope -> contact
+        # (kind, identifier) -> scope -> the contact that this message gave it to last.
+        self._given: dict[tuple[str, str], dict[str, uuid.UUID]] = {}
 
     def first_outcome(self, key: SeenKey) -> str | None:
         """The first outcome of an id that was taken before, this message's own items included."""

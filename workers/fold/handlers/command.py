@@ -150,8 +150,7 @@ def require(scratch: Scratch, reference: Reference | None, *, deleted: bool = Fa
     assert reference is not None
     contact = find(scratch, reference)
     if contact is None:
-        if reference.claim is not None and reference.claim.fault is not None:
-            raise reference.claim.fault
+        given_by(reference)  # what is no identifier is refused as that
         raise Rejection("contact_not_found", "contact: no contact of this tenant is so named")
     if contact.deleted_at is not None and not deleted:
         reject_deleted(contact)
