@@ -69,9 +69,8 @@ def parse(envelope: Envelope) -> list[Item]:
 
 def _fields(data: Any) -> dict[str, Any]:
     if type(data) is str:
-        if (
-            "%00" in data
-        ):  # no database holds it; a JSON string that is a form comes here as the envelope found it
+        # No database holds it; a JSON string that is a form comes here as the envelope found it.
+        if "%00" in data:
             raise PayloadError("data", "a NUL character")
         # Lenient: an escape that is no UTF-8 costs a letter, never the message.
         return dict(parse_qsl(data, keep_blank_values=True))

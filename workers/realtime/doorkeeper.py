@@ -102,9 +102,8 @@ class Doorkeeper:
                 self._connection = await connect(
                     self._settings.postgres_dsn, WRITER, "rollcall realtime tickets"
                 )
-            with within(
-                self._connection
-            ):  # or all who come would wait for a server that has gone without a word
+            # Or all who come would wait for a server that has gone without a word.
+            with within(self._connection):
                 yield self._connection
 
 

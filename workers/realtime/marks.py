@@ -102,14 +102,11 @@ class Marks:
             await self._come.wait()
             await asyncio.sleep(GATHER_SECONDS)
             self._come.clear()
-            if not await self.flush():
-                await asyncio.sleep(AGAIN_SECONDS)
+            await self.drain()
 
     async def drain(self) -> None:
         """Send all that was taken; until cancelled, where the bus is away."""
-        while True:
-            if await self.flush():
-                return
+        while not await self.flush():  # noqa: ASYNC110 - nobody says that the bus is back
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def flush(self) -> bool:

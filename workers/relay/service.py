@@ -151,9 +151,8 @@ class Relay:
 
     async def _bus(self) -> tuple[Client, Publisher]:
         """The connection, and the publisher over it, which must doubt what it knows after each reconnect."""
-        if (
-            self._client is None or self._client.is_closed
-        ):  # for good, as after most errors that the broker tells
+        # The library closes a client for good after most errors that the broker tells.
+        if self._client is None or self._client.is_closed:
             self._publisher = None
             # Nothing is kept for later while disconnected: what was not sent is read again from the outbox.
             client = LogClient()
